@@ -1,15 +1,15 @@
 -- Not for analysts: how far the log was read. read_to: every partition of the newest source epochs has processed all records older than
 -- it. closed_to: a session that ended by then is closed, late events included; before anything was read it lies before every session.
 CREATE OR REPLACE VIEW progress AS
-SELECT
-  (SELECT min(t) FROM (
-     SELECT max(record_time_max) AS t FROM batches
-     WHERE (topic, source_epoch) IN (SELECT topic, argMax(source_epoch, (toUInt64OrZero(source_epoch), since)) FROM sources GROUP BY topic)
-     GROUP BY source_epoch, topic, partition)) AS read_to_or_null,
-  (SELECT argMax(value, set_at) FROM settings WHERE name = 'lateness_seconds') AS lateness_or_null,
-  ifNull(read_to_or_null, toDateTime64(0, 3, 'UTC')) AS read_to,
-  if(ifNull(lateness_or_null, '') = '', 172800, toUInt32OrZero(ifNull(lateness_or_null, ''))) AS lateness_seconds,
-  subtractSeconds(read_to, lateness_seconds) AS closed_to;
+SELECT read_to, lateness_seconds, subtractSeconds(read_to, lateness_seconds) AS closed_to
+FROM (
+  SELECT
+    ifNull((SELECT min(t) FROM (
+      SELECT max(record_time_max) AS t FROM batches
+      WHERE (topic, source_epoch) IN (SELECT topic, argMax(source_epoch, (toUInt64OrZero(source_epoch), since)) FROM sources GROUP BY topic)
+      GROUP BY source_epoch, topic, partition)), toDateTime64(0, 3, 'UTC')) AS read_to,
+    ifNull((SELECT toUInt32OrZero(argMax(value, set_at)) FROM settings WHERE name = 'lateness_seconds' HAVING count() > 0), 172800) AS lateness_seconds
+);
 
 -- Not for analysts: every session once, from its states, priced now.
 -- The account's row is the one valid when the session starts; none, or a retired one: the account is unknown, nothing is priced.
