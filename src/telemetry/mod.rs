@@ -1,1 +1,5 @@
-//! telemetry
+//! What farebox says about itself: a log for people or machines, metrics, health.
+//!
+//! The pure part counts nothing here: it returns tallies, and the runtime adds them once per batch.
+
+pub mod log;
