@@ -45,8 +45,6 @@ pub struct Written {
     pub digest: Option<u64>,
     /// The version of the price book that they carry.
     pub price_version: u64,
-    /// `written_at` that they carry, in seconds.
-    pub written_at: i64,
 }
 
 /// What to do with a partition.

@@ -19,6 +19,8 @@ pub struct Batch {
     pub price_version: u64,
     /// The newest timestamp of a record so far in this partition.
     pub record_time_max: Timestamp,
+    /// The least and the greatest timestamp of its own records, as the tables hold them.
+    pub received: Option<(Timestamp, Timestamp)>,
     /// The rows of all tables, with counts and digest.
     pub rows: Rows,
     /// The rejected records, whole.

@@ -48,6 +48,7 @@ struct Open {
     window_from: i64,
     leader_epoch: i32,
     record_time_max: Timestamp,
+    received: Option<(Timestamp, Timestamp)>,
     fold: Fold,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
@@ -68,6 +69,7 @@ impl Engine {
             self.window.observe(self.rules.key.fingerprint(&event), record.offset, record.timestamp);
         }
         self.open.leader_epoch = record.leader_epoch;
+        self.open.record_time_max = self.open.record_time_max.max(record.timestamp.clamped());
     }
 
     /// Ends remembering: the next batch begins at `from`.
@@ -124,7 +126,10 @@ impl Engine {
         }
         self.open.next = record.offset.saturating_add(1);
         self.open.leader_epoch = record.leader_epoch;
-        self.open.record_time_max = self.open.record_time_max.max(record.timestamp.clamped());
+        let received = record.timestamp.clamped();
+        self.open.record_time_max = self.open.record_time_max.max(received);
+        let (least, greatest) = self.open.received.unwrap_or((received, received));
+        self.open.received = Some((least.min(received), greatest.max(received)));
         self.open.tally.take(record);
         match decode::decode(record, &self.rules.limits) {
             Err(reject) => self.open.reject(record, &reject),
@@ -179,6 +184,7 @@ impl Engine {
             leader_epoch: open.leader_epoch,
             price_version: self.prices.version(),
             record_time_max: open.record_time_max,
+            received: open.received,
             rows: open.fold.finish(),
             dead_letters: open.dead_letters,
             tally: open.tally,
@@ -194,6 +200,7 @@ impl Open {
             window_from: window_from.min(from),
             leader_epoch,
             record_time_max,
+            received: None,
             fold: Fold::new(),
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,

@@ -1,14 +1,20 @@
 //! Rejected records go to the dead-letter topic as they came, with the reason in headers.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::bindings::rd_kafka_t;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 
+use rdkafka::{ClientConfig, ClientContext};
+
 use crate::engine::DeadLetter;
+
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A dead letter that was not acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -18,9 +24,43 @@ pub struct PublishError {
     source: KafkaError,
 }
 
+/// What is known of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicSeen {
+    /// It is there.
+    There,
+    /// The brokers know no such topic.
+    Missing,
+    /// The brokers refuse us, in their words.
+    Refused(String),
+    /// No broker answers, and why.
+    Away(String),
+}
+
+/// Keeps the last errors that librdkafka tells in the background: the only place where it says why nobody answers.
+#[derive(Default)]
+struct Listening {
+    refused: Mutex<Option<String>>,
+    away: Mutex<Option<String>>,
+}
+
+impl ClientContext for Listening {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let kept = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL) => &self.refused,
+            _ => &self.away,
+        };
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, "{message}");
+    }
+}
+
 /// The producer of this process: idempotent, acknowledged by all replicas.
 pub struct Publisher {
-    producer: FutureProducer,
+    producer: FutureProducer<Listening>,
     topic: String,
     dead_letter_topic: String,
 }
@@ -39,7 +79,8 @@ impl Publisher {
             .set("compression.type", "lz4")
             .set("message.max.bytes", "10485760")
             .set("message.timeout.ms", "60000");
-        Ok(Self { producer: client.create()?, topic: topic.to_owned(), dead_letter_topic: dead_letter_topic.to_owned() })
+        let producer = client.create_with_context(Listening::default())?;
+        Ok(Self { producer, topic: topic.to_owned(), dead_letter_topic: dead_letter_topic.to_owned() })
     }
 
     /// librdkafka's handle, for questions that rust-rdkafka cannot ask. Lives as long as this value.
@@ -47,9 +88,23 @@ impl Publisher {
         self.producer.client().native_ptr()
     }
 
-    /// The client, for metadata.
-    pub fn client(&self) -> &rdkafka::client::Client<impl rdkafka::client::ClientContext + use<>> {
-        self.producer.client()
+    /// Whether a topic is there. Blocks for some seconds when no broker answers.
+    pub fn see_topic(&self, topic: &str) -> TopicSeen {
+        let client = self.producer.client();
+        let last = |kept: &Mutex<Option<String>>| kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match client.fetch_metadata(Some(topic), METADATA_TIMEOUT) {
+            Ok(metadata) => match metadata.topics().iter().find(|found| found.name() == topic) {
+                Some(found) if found.error().is_none() && !found.partitions().is_empty() => TopicSeen::There,
+                Some(found) if found.error().is_some_and(|error| RDKafkaErrorCode::from(error) == RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                    TopicSeen::Refused(format!("not authorized for topic `{topic}`"))
+                }
+                _ => TopicSeen::Missing,
+            },
+            Err(error) => match last(&client.context().refused) {
+                Some(reason) => TopicSeen::Refused(reason),
+                None => TopicSeen::Away(last(&client.context().away).unwrap_or_else(|| error.to_string())),
+            },
+        }
     }
 
     /// Writes dead letters of one partition and waits until all are acknowledged. One that the topic refuses for its size is sent

@@ -6,5 +6,5 @@
 mod dead_letters;
 mod topics;
 
-pub use dead_letters::{PublishError, Publisher};
+pub use dead_letters::{PublishError, Publisher, TopicSeen};
 pub use topics::{TopicPlan, TopicsError, ensure_topics, has_append_time};

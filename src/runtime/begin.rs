@@ -1,5 +1,6 @@
 //! On assignment: gather what is known, decide, rebuild the window, form a promised batch again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,18 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::clock;
+use super::gather::{Gathered, gather};
 use super::partition::End;
 use super::reader::{Reader, Step};
 use super::shared::Shared;
 use super::write;
 use crate::aggregate::Counts;
-use crate::engine::assignment::{self, Decision, Facts, Stop, StopKind, Written};
+use crate::engine::assignment::{self, Decision, Stop, StopKind, Written};
 use crate::engine::{Engine, Intent};
 use crate::model::Timestamp;
 use crate::price::Prices;
-use crate::sink::{BatchesRow, Origin, Stamp};
-use crate::store::LastBatch;
+use crate::sink::{self, BatchKind, BatchRow, Origin, Stamp};
+use crate::store::{Proof, Range};
 use crate::telemetry::Alarm;
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -34,13 +36,6 @@ pub struct Begun {
     pub committed: Option<i64>,
 }
 
-/// Everything read at one moment.
-struct Read {
-    facts: Facts,
-    origin: Origin,
-    last: Option<LastBatch>,
-}
-
 /// Decides where to begin and gets there.
 ///
 /// # Errors
@@ -48,10 +43,10 @@ struct Read {
 pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, End> {
     let partition = reader.link().partition();
     let read = loop {
-        match gather(reader, shared).await {
+        match gather(reader.link(), shared).await {
             Ok(read) => break read?,
             Err(error) => {
-                warn!(partition, %error, "waiting to learn where to begin");
+                warn!(partition, error = format!("{error:#}"), "waiting to learn where to begin");
                 sleep(RETRY_AFTER).await;
             }
         }
@@ -63,7 +58,7 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
         Decision::Gap { from, to } => declare_gap(shared, &read, from, to).await,
         Decision::Start { from, rewound } => {
             if rewound {
-                shared.metrics.alarm(Alarm::Rewound);
+                shared.metrics.alarm(Alarm::Rewound).inc();
                 error!(partition, from, committed = read.facts.committed, "the group's offset was moved back; `batches` says where to read on");
             }
             start(reader, shared, read, from).await
@@ -76,61 +71,24 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
             if gone { resolve_gone(shared, read, from, &intent).await } else { resolve(reader, shared, read, from, intent).await }
         }
         Decision::ResolveWritten(written) => {
-            shared.metrics.alarm(Alarm::IntentLost);
+            shared.metrics.alarm(Alarm::IntentLost).inc();
             error!(partition, from = written.from, to = written.to, "a batch was written and its intent is lost; forming it again");
             resolve_written(reader, shared, read, written).await
         }
     }
 }
 
-/// Reads all facts, in the order in which they cannot deceive: what is committed is read first and last.
-async fn gather(reader: &Reader, shared: &Shared) -> anyhow::Result<Result<Read, End>> {
-    let link = reader.link();
-    let partition = link.partition();
-    let topic_id = link.topic_id().await?;
-    let (source_epoch, source_topic_id) = shared.source(&topic_id).await?;
-    let origin = Origin { source_epoch, topic: shared.topic.to_string(), partition, topic_id: topic_id.clone() };
-    if let Some(stop) = shared.store.stop_of(&origin).await? {
-        let reason = format!("stopped before and not recovered since: {}", stop.reason);
-        return Ok(Err(End::Stop(Stop::new(stop.kind, reason))));
-    }
-    let committed = link.committed().await?;
-    let known = shared.store.facts(&origin).await?;
-    let (log_start, _) = link.bounds().await?;
-    let (_, log_end) = link.bounds().await?;
-    if link.committed().await? != committed || link.topic_id().await? != topic_id {
-        anyhow::bail!("the group's offset moved while it was read");
-    }
-    let violation = shared.store.violation(&origin, shared.log_usage).await?;
-    let intent = Intent::from_metadata(committed.as_ref().map_or(&[][..], |committed| &committed.metadata));
-    let facts = Facts {
-        topic_id,
-        known_topic_id: known.last.as_ref().map(|last| last.topic_id.clone()).or(Some(source_topic_id)),
-        strange_topic_ids: known.strange_topic_ids,
-        committed: committed.map(|committed| committed.offset),
-        intent,
-        end: known.last.as_ref().map(|last| last.to),
-        oldest_prev: known.oldest_prev,
-        violation: known.violation.or(violation),
-        written: known.written,
-        rows: known.rows,
-        log_start,
-        log_end,
-    };
-    Ok(Ok(Read { facts, origin, last: known.last }))
-}
-
-async fn declare_gap(shared: &Shared, read: &Read, from: i64, to: i64) -> Result<Begun, End> {
-    shared.metrics.alarm(Alarm::Gap);
+async fn declare_gap(shared: &Shared, read: &Gathered, from: i64, to: i64) -> Result<Begun, End> {
+    shared.metrics.alarm(Alarm::Gap).inc();
     error!(partition = read.origin.partition, from, to, "records left the log before they were read: the topic's retention is shorter than the outage");
     let stamp = Stamp { from, to, price_version: shared.books.current().version(), written_at: clock::now() };
-    let row = BatchesRow {
+    let row = BatchRow {
+        kind: BatchKind::Gap,
         counts: Counts::default(),
-        kind: "gap",
+        digest: 0,
         prev: read.facts.end,
         leader_epoch: -1,
-        hash_key_id: &shared.hash_key_id,
-        digest: 0,
+        hash_key_id: shared.hash_key_id.clone(),
         record_time_max: Timestamp::MIN,
     };
     write::insert_batches_row(shared, &read.origin, &stamp, &row).await?;
@@ -138,7 +96,7 @@ async fn declare_gap(shared: &Shared, read: &Read, from: i64, to: i64) -> Result
 }
 
 /// Nothing is promised: rebuild the window and read on.
-async fn start(reader: &mut Reader, shared: &Arc<Shared>, read: Read, from: i64) -> Result<Begun, End> {
+async fn start(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, from: i64) -> Result<Begun, End> {
     let intent = read.facts.intent.as_ref().ok().and_then(Option::as_ref).filter(|intent| intent.to == from);
     let remembered = match intent {
         Some(intent) => intent.window_from,
@@ -150,7 +108,7 @@ async fn start(reader: &mut Reader, shared: &Arc<Shared>, read: Read, from: i64)
 }
 
 /// Where the window begins when no intent says so: a window's length before the newest record that is written.
-async fn window_start(reader: &Reader, shared: &Shared, read: &Read, from: i64) -> i64 {
+async fn window_start(reader: &Gathereder, shared: &Shared, read: &Gathered, from: i64) -> i64 {
     let Some(last) = &read.last else { return from };
     let time = last.record_time_max.plus_millis(-shared.rules.window.window_ms);
     let found = shared.until_kafka_answers("look up where the window begins", || reader.link().offset_of_time(time)).await;
@@ -158,14 +116,14 @@ async fn window_start(reader: &Reader, shared: &Shared, read: &Read, from: i64) 
 }
 
 /// Reads from `start` (or what is left of the log behind it) up to `from` into the window.
-async fn rebuild(reader: &mut Reader, shared: &Arc<Shared>, read: &Read, start: i64, from: i64, prices: Arc<Prices>) -> Result<Engine, End> {
+async fn rebuild(reader: &mut Reader, shared: &Arc<Shared>, read: &Gathered, start: i64, from: i64, prices: Arc<Prices>) -> Result<Engine, End> {
     let log_start = read.facts.log_start;
     // The last batch is read again in any case: its last record shows whether another leader wrote the log anew.
-    let last = read.last.as_ref().filter(|last| last.to == from);
-    let wanted = last.map_or(start, |last| last.from.min(start));
+    let last = read.last.as_ref().filter(|last| last.offset_to == from);
+    let wanted = last.map_or(start, |last| last.offset_from.min(start));
     let first = wanted.max(log_start).min(from);
     if start < log_start {
-        shared.metrics.alarm(Alarm::WindowShortened);
+        shared.metrics.alarm(Alarm::WindowShortened).inc();
         warn!(partition = read.origin.partition, start, log_start, "the window for duplicates is shortened: the topic's retention ate its beginning");
     }
     let mut engine = Engine::new(shared.rules.clone(), prices, first);
@@ -190,7 +148,7 @@ async fn rebuild(reader: &mut Reader, shared: &Arc<Shared>, read: &Read, start: 
     }
     engine.begin(from);
     if let (Some(last), Some((offset, epoch))) = (last, newest)
-        && offset >= last.from
+        && offset >= last.offset_from
         && last.leader_epoch >= 0
         && epoch != last.leader_epoch
     {
@@ -224,7 +182,7 @@ async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), E
 }
 
 /// A promised batch whose records are still there: form it again and write what is missing.
-async fn resolve(reader: &mut Reader, shared: &Arc<Shared>, read: Read, from: i64, intent: Intent) -> Result<Begun, End> {
+async fn resolve(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, from: i64, intent: Intent) -> Result<Begun, End> {
     let prices = shared.prices_at(intent.price_version).await?;
     let mut engine = rebuild(reader, shared, &read, intent.window_from, from, prices).await?;
     form(reader, &mut engine, intent.to).await?;
@@ -234,7 +192,8 @@ async fn resolve(reader: &mut Reader, shared: &Arc<Shared>, read: Read, from: i6
         write::write_promised(&link, shared, &read.origin, batch, &intent, true).await?
     } else {
         let digest = batch.rows.digest;
-        if started(shared, &read.origin, from, intent.to).await {
+        let stamp = Stamp { from, to: intent.to, price_version: intent.price_version, written_at: intent.time };
+        if is_started(shared, &read.origin, &stamp).await {
             let reason = format!("[{from}, {}) was promised with digest {:016x} and now gives {digest:016x}, and some of it is written", intent.to, intent.digest);
             return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
         }
@@ -246,7 +205,7 @@ async fn resolve(reader: &mut Reader, shared: &Arc<Shared>, read: Read, from: i6
 }
 
 /// A batch that is written at least in part, and whose intent is lost: the witness says its digest and prices.
-async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Read, written: Written) -> Result<Begun, End> {
+async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, written: Written) -> Result<Begun, End> {
     let Some(digest) = written.digest else {
         let reason = format!("[{}, {}) has witnesses that differ, and its intent is lost", written.from, written.to);
         return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
@@ -260,9 +219,7 @@ async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Read, 
         let reason = format!("[{}, {}) is written with digest {digest:016x} and now gives {:016x}, and its intent is lost", written.from, written.to, batch.rows.digest);
         return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
     }
-    let time = Timestamp::from_seconds(written.written_at);
-    let mut intent = Intent::new(&batch, read.facts.end, &shared.hash_key_id, &read.origin.topic_id, time);
-    intent.price_version = written.price_version;
+    let intent = Intent::new(&batch, read.facts.end, &shared.hash_key_id, &read.origin.topic_id, clock::now());
     let link = reader.link().clone();
     let to = write::write_promised(&link, shared, &read.origin, batch, &intent, true).await?;
     link.settled(to);
@@ -270,14 +227,13 @@ async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Read, 
 }
 
 /// A promised batch whose records have left the log: it is written whole, or not at all, or a person must look.
-async fn resolve_gone(shared: &Shared, read: Read, from: i64, intent: &Intent) -> Result<Begun, End> {
+async fn resolve_gone(shared: &Shared, read: Gathered, from: i64, intent: &Intent) -> Result<Begun, End> {
     let stamp = Stamp { from, to: intent.to, price_version: intent.price_version, written_at: intent.time };
-    let complete = shared.until_answered("see whether the range is written", || shared.store.is_complete(&read.origin, &stamp, intent.counts, intent.digest)).await;
-    if complete {
-        write::close_range(shared, &read.origin, &stamp, intent, intent.counts, Timestamp::MIN).await?;
+    if is_complete(&proofs(shared, &read.origin, from, intent.to).await, intent) {
+        write::insert_batches_row(shared, &read.origin, &stamp, &write::batch_row(intent, Timestamp::MIN)).await?;
         return Err(End::Restart(format!("[{from}, {}) was written whole", intent.to)));
     }
-    if started(shared, &read.origin, from, intent.to).await {
+    if is_started(shared, &read.origin, &stamp).await {
         let reason = format!("[{from}, {}) is written in part, and its records have left the log", intent.to);
         return Err(End::Stop(Stop::new(StopKind::LostData, reason)));
     }
@@ -285,7 +241,37 @@ async fn resolve_gone(shared: &Shared, read: Read, from: i64, intent: &Intent) -
 }
 
 /// Whether any table has rows of the range, or may get them from an insert that still runs.
-async fn started(shared: &Shared, origin: &Origin, from: i64, to: i64) -> bool {
-    shared.until_answered("see whether an insert still runs", || shared.store.is_running(origin, from, to)).await
-        || shared.until_answered("see whether the range is written", || shared.store.has_any(origin, from, to)).await
+async fn is_started(shared: &Shared, origin: &Origin, stamp: &Stamp) -> bool {
+    let token = sink::batch_token(origin, stamp);
+    // First the inserts that run: one that ends in between shows its rows.
+    shared.until_answered("see whether an insert still runs", || shared.store.running(&token)).await
+        || !proofs(shared, origin, stamp.from, stamp.to).await.is_empty()
+}
+
+async fn proofs(shared: &Shared, origin: &Origin, from: i64, to: i64) -> Vec<Proof> {
+    let range = Range {
+        source_epoch: &origin.source_epoch,
+        topic: &origin.topic,
+        topic_id: &origin.topic_id,
+        partition: origin.partition,
+        from,
+        to,
+        months: &[],
+        received: None,
+    };
+    shared.until_answered("read the witnesses", || shared.store.witnesses(&range)).await
+}
+
+/// Whether a promised batch is written in all tables: as many rows as it counts, and both rollups in every month that the log has.
+fn is_complete(proofs: &[Proof], intent: &Intent) -> bool {
+    let rows = |table: &str| proofs.iter().filter(|proof| proof.table == table).map(|proof| proof.count).sum::<u64>();
+    let months = |table: &str| proofs.iter().filter(|proof| proof.table == table).map(|proof| proof.month).collect::<BTreeSet<_>>();
+    let ours = proofs.iter().all(|proof| proof.digest == intent.digest && proof.digests == 1);
+    let logged = months("usage_log");
+    ours && rows("usage_log") == intent.counts.accepted
+        && rows("rejected_events") == intent.counts.rejected
+        && logged == months("usage_hourly")
+        && rows("usage_hourly") == logged.len() as u64
+        && months("session_users").is_superset(&logged)
+        && rows("session_users") == months("session_users").len() as u64
 }

@@ -19,7 +19,7 @@ use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
 use crate::publish::Publisher;
 use crate::source::Chunk;
 use crate::source::kafka::{Error, Handle, Member, Polled, Rebalance};
-use crate::telemetry::Pulse;
+use crate::telemetry::{Health, Heartbeat, Metrics};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 const POLL_RECORDS_MAX: usize = 4096;
@@ -42,8 +42,12 @@ pub struct Membership {
     pub publisher: Arc<Publisher>,
     /// How many partitions are ours, for everyone to see.
     pub owned: Arc<AtomicUsize>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
     /// Ticks with every poll.
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
+    /// Whether the group gave us our share.
+    pub health: Arc<Health>,
 }
 
 /// The polling thread's memory.
@@ -93,15 +97,17 @@ impl Group {
             if stop.load(Ordering::Relaxed) {
                 break Ok(());
             }
-            self.membership.pulse.tick();
+            self.membership.heartbeat.tick();
             self.obey();
             self.pause_and_resume();
+            self.show_lag();
             if let Err(error) = self.poll() {
                 break Err(error);
             }
         };
         self.forget();
         self.handle.close();
+        self.membership.heartbeat.finish();
         outcome
     }
 
@@ -159,7 +165,7 @@ impl Group {
         self.assignment += 1;
         self.member = self.handle.member();
         info!(?partitions, generation = self.member.generation, "partitions assigned");
-        self.membership.owned.store(partitions.len(), Ordering::Relaxed);
+        self.show(partitions.len(), true);
         for partition in partitions {
             let (deliveries, receiver) = mpsc::unbounded_channel();
             let held_bytes = Arc::<AtomicUsize>::default();
@@ -182,11 +188,26 @@ impl Group {
     /// Forgets everything that belongs to the assignment. What is being inserted may still arrive; the protocol expects that.
     fn forget(&mut self) {
         self.assignment += 1;
-        self.membership.owned.store(0, Ordering::Relaxed);
+        self.show(0, false);
         lock(&self.settled).clear();
         for owned in std::mem::take(&mut self.owned).into_values() {
             owned.task.abort();
         }
+    }
+
+    fn show(&self, owned: usize, assigned: bool) {
+        self.membership.owned.store(owned, Ordering::Relaxed);
+        self.membership.metrics.partitions_assigned.set(i64::try_from(owned).unwrap_or(i64::MAX));
+        self.membership.health.set_assigned(assigned);
+    }
+
+    /// How many records of our partitions nobody has taken yet, as far as fetching has told.
+    fn show_lag(&self) {
+        let behind = |(&partition, owned): (&i32, &Owned)| {
+            let end = self.handle.seen_end(partition)?;
+            Some(end.saturating_sub(owned.position?).max(0))
+        };
+        self.membership.metrics.consumer_lag_records.set(self.owned.iter().filter_map(behind).sum());
     }
 
     fn obey(&mut self) {

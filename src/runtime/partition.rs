@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::begin::{self, Begun};
+use super::gather;
 use super::log::PartitionLog;
+use super::progress::Standing;
 use super::reader::{Reader, Step};
 use super::shared::Shared;
 use super::write;
@@ -30,6 +32,8 @@ const IDLE_AFTER: Duration = Duration::from_secs(5);
 pub enum End {
     /// A guard: nothing is done until a person has looked.
     Stop(Stop),
+    /// A guard that tripped before and was not recovered since.
+    StillStopped(Stop),
     /// Something moved; decide again.
     Restart(String),
     /// A commit may still be under way; only a new generation fences it.
@@ -53,22 +57,33 @@ pub async fn own(log: PartitionLog, shared: Arc<Shared>) {
                 shared.metrics.commits_failed.inc();
                 return reader.link().rejoin();
             }
-            End::Stop(stop) => return stand_still(partition, &stop, &shared).await,
+            End::Stop(stop) => return stand_still(&reader, &stop, true, &shared).await,
+            End::StillStopped(stop) => return stand_still(&reader, &stop, false, &shared).await,
             End::Drained => return,
         }
     }
 }
 
-/// Remembers the stop, says so, and waits for the partition to be taken away or the service to end.
-async fn stand_still(partition: i32, stop: &Stop, shared: &Shared) {
-    error!(partition, guard = stop.kind.as_str(), reason = stop.reason, "partition stopped; see docs/exactly-once.md, nothing is lost meanwhile");
-    shared.metrics.guard_tripped(stop.kind);
+/// Says why, remembers it, and waits for the partition to be taken away or the service to end.
+async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared) {
+    let partition = reader.link().partition();
+    let (guard, reason) = (stop.kind.as_str(), &stop.reason);
+    error!(partition, guard, reason, "partition stopped until a person has looked (docs/exactly-once.md); its events stay in Kafka");
+    shared.metrics.guard(stop.kind).inc();
     let _stopped = shared.metrics.stopped();
-    while let Err(error) = shared.remember_stop(partition, stop).await {
-        warn!(partition, %error, "could not remember the stop; trying again");
+    while is_new {
+        match remember(reader, stop, shared).await {
+            Ok(()) => break,
+            Err(error) => warn!(partition, error = format!("{error:#}"), "could not remember the stop; trying again"),
+        }
         sleep(RETRY_AFTER).await;
     }
     shared.drained().await;
+}
+
+async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Result<()> {
+    let (origin, _) = gather::origin(reader.link(), shared).await?;
+    Ok(shared.remember_stop(&origin, stop).await?)
 }
 
 async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
@@ -83,7 +98,7 @@ type Writing = Pin<Box<dyn Future<Output = Result<i64, End>> + Send>>;
 /// Forms batches and has them written, one after the other, until something ends it.
 async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End {
     let Begun { engine, origin, written_to, committed } = begun;
-    let mut former = Former { engine, origin: Arc::new(origin), written_to, committed, opened: None, end: None, writing: None };
+    let mut former = Former { engine, origin: Arc::new(origin), written_to, committed, opened: None, end: None, writing: None, writing_since: None };
     let mut drain = shared.drain.clone();
     info!(partition = reader.link().partition(), from = former.engine.next(), "reading");
     loop {
@@ -95,10 +110,11 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         if draining && former.writing.is_none() && former.engine.is_empty() {
             return former.commit_alone(reader).await.err().unwrap_or(End::Drained);
         }
+        former.report(reader, shared);
         let due = former.due(shared);
         tokio::select! {
             written = async { match former.writing.as_mut() { Some(writing) => writing.await, None => std::future::pending().await } } => {
-                former.writing = None;
+                (former.writing, former.writing_since) = (None, None);
                 match written {
                     Ok(to) => {
                         former.written_to = Some(to);
@@ -127,6 +143,7 @@ struct Former {
     opened: Option<Instant>,
     end: Option<(i64, Instant)>,
     writing: Option<Writing>,
+    writing_since: Option<Instant>,
 }
 
 impl Former {
@@ -169,9 +186,8 @@ impl Former {
 
     fn start_writing(&mut self, to: i64, reader: &Reader, shared: &Arc<Shared>) {
         let batch = self.engine.close(to);
-        self.opened = None;
+        self.writing_since = self.opened.take();
         self.committed = Some(batch.from);
-        shared.metrics.window(self.engine.window());
         let (link, shared, origin, prev) = (reader.link().clone(), Arc::clone(shared), Arc::clone(&self.origin), self.written_to);
         self.writing = Some(Box::pin(async move { write::promise_and_write(&link, &shared, &origin, batch, prev).await }));
     }
@@ -182,6 +198,12 @@ impl Former {
         reader.link().commit(to, String::new()).await.map_err(|error| End::Rejoin(error.to_string()))?;
         self.committed = Some(to);
         Ok(())
+    }
+
+    fn report(&self, reader: &Reader, shared: &Shared) {
+        let (window_ids, window_ms) = self.engine.window();
+        let oldest_unwritten = self.writing_since.or(self.opened);
+        shared.progress.report(reader.link().partition(), Standing { oldest_unwritten, window_ids, window_ms });
     }
 
     /// When something is to be done although nothing arrives.

@@ -289,6 +289,14 @@ impl Handle {
         check("read the log's bounds", answer).map(|()| (low, high))
     }
 
+    /// The log's end as the last fetch told it; asks nobody. `None` before the first fetch.
+    pub fn seen_end(&self, partition: i32) -> Option<i64> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: all pointers live through the call.
+        let answer = unsafe { rd::rd_kafka_get_watermark_offsets(self.rk, self.topic.as_ptr(), partition, &raw mut low, &raw mut high) };
+        (answer == NO_ERROR && high >= 0).then_some(high)
+    }
+
     /// The first offset whose record is not older than `time`, or `None` when all are.
     ///
     /// # Errors
