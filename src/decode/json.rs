@@ -35,8 +35,8 @@ impl<'a> Value<'a> {
             return Ok(if raw == "null" { Self::Absent } else { Self::Other(raw) });
         };
         if raw.as_bytes().contains(&b'\\') {
-            // Lone surrogates are found here.
-            return serde_json::from_str(raw).map(|text| Self::Text(Cow::Owned(text))).map_err(|error| error.to_string());
+            let text = serde_json::from_str(raw).map_err(|_| "a string with an escape that is no character".to_owned())?;
+            return Ok(Self::Text(Cow::Owned(text)));
         }
         Ok(Self::Text(Cow::Borrowed(quoted.strip_suffix('"').unwrap_or(quoted))))
     }
