@@ -2,4 +2,10 @@
 //!
 //! The pure part counts nothing here: it returns tallies, and the runtime adds them once per batch.
 
+pub mod health;
+pub mod http;
 pub mod log;
+pub mod metrics;
+
+pub use health::{Health, Heartbeat};
+pub use metrics::{Alarm, Guard, Metrics, Outcome};
