@@ -1,7 +1,7 @@
 //! Rejected records go to the dead-letter topic as they came, with the reason in headers.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::bindings::rd_kafka_t;
@@ -39,16 +39,18 @@ pub enum TopicSeen {
 
 /// Keeps the last errors that librdkafka tells in the background: the only place where it says why nobody answers.
 #[derive(Default)]
-struct Listening {
+struct Heard {
     refused: Mutex<Option<String>>,
     away: Mutex<Option<String>>,
 }
 
+struct Listening(Arc<Heard>);
+
 impl ClientContext for Listening {
     fn error(&self, error: KafkaError, reason: &str) {
         let kept = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL) => &self.refused,
-            _ => &self.away,
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL) => &self.0.refused,
+            _ => &self.0.away,
         };
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
@@ -61,6 +63,7 @@ impl ClientContext for Listening {
 /// The producer of this process: idempotent, acknowledged by all replicas.
 pub struct Publisher {
     producer: FutureProducer<Listening>,
+    heard: Arc<Heard>,
     topic: String,
     dead_letter_topic: String,
 }
@@ -79,8 +82,9 @@ impl Publisher {
             .set("compression.type", "lz4")
             .set("message.max.bytes", "10485760")
             .set("message.timeout.ms", "60000");
-        let producer = client.create_with_context(Listening::default())?;
-        Ok(Self { producer, topic: topic.to_owned(), dead_letter_topic: dead_letter_topic.to_owned() })
+        let heard = Arc::<Heard>::default();
+        let producer = client.create_with_context(Listening(Arc::clone(&heard)))?;
+        Ok(Self { producer, heard, topic: topic.to_owned(), dead_letter_topic: dead_letter_topic.to_owned() })
     }
 
     /// librdkafka's handle, for questions that rust-rdkafka cannot ask. Lives as long as this value.
@@ -100,9 +104,9 @@ impl Publisher {
                 }
                 _ => TopicSeen::Missing,
             },
-            Err(error) => match last(&client.context().refused) {
+            Err(error) => match last(&self.heard.refused) {
                 Some(reason) => TopicSeen::Refused(reason),
-                None => TopicSeen::Away(last(&client.context().away).unwrap_or_else(|| error.to_string())),
+                None => TopicSeen::Away(last(&self.heard.away).unwrap_or_else(|| error.to_string())),
             },
         }
     }

@@ -108,7 +108,7 @@ async fn start(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, from: 
 }
 
 /// Where the window begins when no intent says so: a window's length before the newest record that is written.
-async fn window_start(reader: &Gathereder, shared: &Shared, read: &Gathered, from: i64) -> i64 {
+async fn window_start(reader: &Reader, shared: &Shared, read: &Gathered, from: i64) -> i64 {
     let Some(last) = &read.last else { return from };
     let time = last.record_time_max.plus_millis(-shared.rules.window.window_ms);
     let found = shared.until_kafka_answers("look up where the window begins", || reader.link().offset_of_time(time)).await;

@@ -29,7 +29,8 @@ impl Books {
         tokio::spawn(async move {
             while !sender.is_closed() {
                 sleep(reload).await;
-                match look(&store, sender.borrow().version()).await {
+                let known = sender.borrow().version();
+                match look(&store, known).await {
                     Ok(Some(prices)) => {
                         info!(version = prices.version(), "a new price book holds from the next batch on");
                         metrics.price_book_version.set(i64::try_from(prices.version()).unwrap_or(i64::MAX));

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
-pub use startup::{Error, Options};
+pub use startup::{Error, Options, keep, settings_of_store};
 
 use crate::config::Config;
 use crate::telemetry::Metrics;

@@ -16,7 +16,7 @@ use super::books::Books;
 use super::key::{self, KeyError};
 use super::progress::Progress;
 use super::shared::{BatchLimits, Keep, Shared};
-use super::{clock, startup};
+use super::clock;
 use crate::config::Config;
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
@@ -94,11 +94,12 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     let metrics = Arc::new(Metrics::new().map_err(|error| Error::Failed(error.to_string()))?);
     let health = Arc::new(Health::new());
     listen(config, &metrics, &health).await?;
-    let store = Store::new(&config.store())?;
+    let store = Store::new(&settings_of_store(config))?;
     let version = patiently("ClickHouse", || store.ping()).await?;
     check_schema(&store, &health).await?;
     info!(version = version.version, database = config.clickhouse.database, "ClickHouse answers");
-    patiently("ClickHouse", || store.set_setting("lateness_seconds", &(config.sessions.lateness.millis() / 1000).to_string(), clock::now())).await?;
+    let lateness = (config.sessions.lateness.millis() / 1000).to_string();
+    patiently("ClickHouse", || store.set_setting("lateness_seconds", &lateness, clock::now())).await?;
     let key = key::load(&config.users.hash_key_file, &store, clock::now()).await?;
     let client = config.kafka.client_config();
     let publisher = Publisher::new(&client, &config.kafka.topic, &config.kafka.dead_letter_topic)
@@ -125,12 +126,27 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
             age_max: config.batch.max_age.get(),
             inserts_per_second_max: config.clickhouse.inserts_per_second_max,
         },
-        keep: startup::keep(config),
+        keep: keep(config),
         owned: Arc::new(AtomicUsize::new(0)),
         progress: Progress::default(),
         drain: watch::channel(false).1,
     };
     Ok(Opened { shared, client: consumer(&client, config), metrics, health })
+}
+
+/// Where ClickHouse is, for the store.
+pub fn settings_of_store(config: &Config) -> store::Settings {
+    let clickhouse = &config.clickhouse;
+    store::Settings {
+        url: clickhouse.url.clone(),
+        database: clickhouse.database.clone(),
+        user: clickhouse.user.clone(),
+        password: clickhouse.password.reveal().into(),
+        ca_file: clickhouse.ca_file.clone().unwrap_or_default(),
+        connect_timeout: clickhouse.connect_timeout.get(),
+        insert_timeout: clickhouse.insert_timeout.get(),
+        query_timeout: clickhouse.query_timeout.get(),
+    }
 }
 
 /// How long rows stay, in days.

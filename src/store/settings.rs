@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Store, Unique};
+use crate::book::Book;
 use crate::model::Timestamp;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +59,14 @@ impl Store {
     /// See [`Error`].
     pub async fn price_book<T: DeserializeOwned>(&self, columns: &str) -> Result<Vec<T>, Error> {
         self.rows(&format!("SELECT {columns} FROM price_book ORDER BY version, kind, account, id, valid_from"), &[]).await
+    }
+
+    /// The price book with all its versions.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn book(&self) -> Result<Book, Error> {
+        Ok(Book::from_rows(self.price_book(crate::book::COLUMNS).await?))
     }
 
     /// The newest version of the price book; 0 when nothing was ever applied. Cheap: asked every few seconds.

@@ -13,6 +13,9 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::aggregate::Counts;
+use crate::engine::Tally;
+use crate::engine::assignment::StopKind;
 use crate::model::Reason;
 
 const NAMESPACE: &str = "farebox";
@@ -37,36 +40,6 @@ macro_rules! labels {
             }
         }
     };
-}
-
-labels! {
-    /// Why a partition was stopped until somebody decides.
-    Guard {
-        /// A stop from before is remembered and still stands.
-        Remembered = "remembered",
-        /// The topic has another id than the one our rows came from.
-        Recreated = "recreated",
-        /// The tables contradict `batches`, or `batches` itself.
-        Inconsistent = "inconsistent",
-        /// The log ends before what was read from it, or its past was rewritten.
-        Truncated = "truncated",
-        /// The group committed what ClickHouse does not have.
-        LostData = "lost_data",
-        /// Somebody else committed into our group.
-        ForeignCommit = "foreign_commit",
-        /// The intent reaches over the end of `batches`.
-        Overlap = "overlap",
-        /// The range, formed again, is not what the intent or the witness says.
-        DigestDiffers = "digest_differs",
-        /// Two witnesses, a block counted twice, or a token burnt too often.
-        Doubt = "doubt",
-        /// The dead-letter topic cannot be written.
-        DeadLetter = "dead_letter",
-        /// The users key is not the one the tables were written with.
-        HashKey = "hash_key",
-        /// ClickHouse refuses our rows and would refuse them again.
-        Refused = "refused",
-    }
 }
 
 labels! {
@@ -124,7 +97,7 @@ pub struct Metrics {
     pub partitions_assigned: IntGauge,
     /// `farebox_partitions_stopped`
     pub partitions_stopped: IntGauge,
-    guards: [IntCounter; Guard::ALL.len()],
+    guards: [IntCounter; StopKind::ALL.len()],
     alarms: [IntCounter; Alarm::ALL.len()],
     /// `farebox_dedupe_window_seconds`: of the partition with the shortest.
     pub dedupe_window_seconds: Gauge,
@@ -203,7 +176,7 @@ impl Metrics {
                 "guards_tripped_total",
                 "Partitions stopped, by the guard that did it.",
                 "kind",
-                Guard::ALL.map(Guard::as_str),
+                StopKind::ALL.map(StopKind::as_str),
             )?,
             alarms: declare.counters(
                 "alarms_total",
@@ -233,8 +206,8 @@ impl Metrics {
     }
 
     /// Partitions stopped by this guard.
-    pub fn guard(&self, kind: Guard) -> &IntCounter {
-        &self.guards[position(&Guard::ALL, kind)]
+    pub fn guard(&self, kind: StopKind) -> &IntCounter {
+        &self.guards[position(&StopKind::ALL, kind)]
     }
 
     /// Alarms of this kind.
@@ -249,12 +222,54 @@ impl Metrics {
         self.inserts[at][position(&Outcome::ALL, outcome)].inc();
     }
 
+    /// A batch that is written whole.
+    pub fn count_batch(&self, counts: Counts, tally: &Tally) {
+        self.batches.inc();
+        self.events_accepted.inc_by(counts.accepted);
+        self.events_duplicate.inc_by(counts.duplicates);
+        self.events_rejected.inc_by(counts.rejected);
+        for (reason, count) in tally.rejected() {
+            self.rejected(reason).inc_by(count);
+        }
+        self.event_bytes.inc_by(tally.bytes);
+        self.unknown_fields.inc_by(tally.unknown_fields);
+        self.unpriced_events.inc_by(tally.unpriced);
+        self.unattributed_events.inc_by(tally.unattributed);
+    }
+
+    /// A batch is in doubt as long as the answer lives.
+    pub fn in_doubt(&self) -> Held {
+        Held::new(&self.batches_in_doubt)
+    }
+
+    /// A partition stands still as long as the answer lives.
+    pub fn stopped(&self) -> Held {
+        Held::new(&self.partitions_stopped)
+    }
+
     /// Everything, in Prometheus' text format.
     ///
     /// # Errors
     /// A metric cannot be written as text.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// One more in a gauge, until it is dropped.
+#[derive(Debug)]
+pub struct Held(IntGauge);
+
+impl Held {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -326,7 +341,7 @@ mod tests {
         }
         let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(series("farebox_rejected_events_total{"), Reason::ALL.len());
-        assert_eq!(series("farebox_guards_tripped_total{"), Guard::ALL.len());
+        assert_eq!(series("farebox_guards_tripped_total{"), StopKind::ALL.len());
         assert_eq!(series("farebox_alarms_total{"), Alarm::ALL.len());
         assert_eq!(series("farebox_inserts_total{"), 10);
     }
@@ -337,7 +352,7 @@ mod tests {
         for reason in Reason::ALL {
             metrics.rejected(reason).inc();
         }
-        for guard in Guard::ALL {
+        for guard in StopKind::ALL {
             metrics.guard(guard).inc();
         }
         for alarm in Alarm::ALL {
