@@ -4,8 +4,18 @@
 //! applied is a list of rows to add, and applying a file twice adds nothing. Holds: the book is a log. A row is never changed
 //! or removed; another one takes its place from a moment on. Absent on purpose: reading files, clocks, the database.
 
+mod change;
+mod error;
+mod file;
+mod key;
+mod plan;
 mod row;
+mod section;
 
+pub use change::{Change, Effect, Fact};
+pub use error::Error;
+pub use file::{BookFile, parse};
+pub use plan::{Plan, plan};
 pub use row::{COLUMNS, Kind, Row};
 
 /// Everything applied up to a version.
