@@ -66,6 +66,6 @@ async fn demo(_config: Config) -> anyhow::Result<()> {
     anyhow::bail!("`demo` is not wired")
 }
 
-fn embedded_clickhouse(_options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {
-    anyhow::bail!("`embedded-clickhouse` is not wired")
+fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {
+    crate::demo::embedded::serve(&options.library, &options.data, options.port)
 }

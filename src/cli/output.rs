@@ -32,6 +32,12 @@ pub(super) fn record(format: Format, fields: &[(&str, Value)]) -> Result<(), Fai
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failed)
 }
 
+/// One line of text.
+pub(super) fn line(text: &str) -> Result<(), Failed> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").map_err(Failed)
+}
+
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -172,7 +172,10 @@ fn refuse(facts: &Facts) -> Option<Stop> {
     let known = facts.known_topic_id.iter().chain(intent.map(|intent| &intent.topic_id)).chain(&facts.strange_topic_ids);
     if let Some(other) = known.into_iter().find(|id| **id != facts.topic_id) {
         let id = &facts.topic_id;
-        return stop(StopKind::Recreated, format!("the topic was deleted and created again: its id is {id}, what is written came from {other}"));
+        return stop(
+            StopKind::Recreated,
+            format!("the topic was deleted and created again: its id is {id}, what is written came from {other}"),
+        );
     }
     // 3: tables that contradict each other.
     if let Some(violation) = &facts.violation {
@@ -184,7 +187,10 @@ fn refuse(facts: &Facts) -> Option<Stop> {
     let end = facts.end.unwrap_or(0);
     if facts.written.len() > 1 {
         let ranges: Vec<String> = facts.written.iter().map(|written| format!("[{}, {})", written.from, written.to)).collect();
-        return stop(StopKind::Inconsistent, format!("more than one range is written behind {end} without a row in `batches`: {}", ranges.join(" ")));
+        return stop(
+            StopKind::Inconsistent,
+            format!("more than one range is written behind {end} without a row in `batches`: {}", ranges.join(" ")),
+        );
     }
     if let Some(rows) = facts.rows.filter(|&rows| !facts.covers(rows)) {
         let (first, last) = rows;
@@ -212,13 +218,18 @@ fn begin(facts: &Facts) -> Decision {
     if let (Some((from, intent)), None) = (promised, end)
         && let Some(prev) = intent.prev
     {
-        return stop(StopKind::LostData, format!("the intent [{from}, {}) follows a batch that ended at {prev}, but `batches` is empty", intent.to)); // 5
+        return stop(
+            StopKind::LostData,
+            format!("the intent [{from}, {}) follows a batch that ended at {prev}, but `batches` is empty", intent.to),
+        ); // 5
     }
     match (committed, end) {
         (Some(committed), Some(end)) if committed > end => {
             return stop(
                 StopKind::ForeignCommit,
-                format!("the group's offset is {committed}, `batches` ends at {end}: ClickHouse lost rows, or somebody else committed"),
+                format!(
+                    "the group's offset is {committed}, `batches` ends at {end}: ClickHouse lost rows, or somebody else committed"
+                ),
             ); // 6
         }
         (Some(committed), None) if intent.is_none() => {
@@ -248,7 +259,13 @@ fn begin(facts: &Facts) -> Decision {
     }
     if let Some(written) = written {
         return if facts.log_start > written.from {
-            stop(StopKind::LostData, format!("[{}, {}) is partly written, its intent is lost and its records have left the log", written.from, written.to))
+            stop(
+                StopKind::LostData,
+                format!(
+                    "[{}, {}) is partly written, its intent is lost and its records have left the log",
+                    written.from, written.to
+                ),
+            )
         } else {
             Decision::ResolveWritten(written) // 10
         };

@@ -99,7 +99,9 @@ impl FromStr for Intent {
             text.parse().map_err(|_| ())
         }
         let parts: Vec<&str> = text.split(' ').collect();
-        let [version, to, prev, w, price_version, key, topic, epoch, received, accepted, duplicates, rejected, digest, time] = parts[..] else {
+        let [version, to, prev, w, price_version, key, topic, epoch, received, accepted, duplicates, rejected, digest, time] =
+            parts[..]
+        else {
             return Err(());
         };
         if version != "v1" || key.is_empty() || topic.is_empty() {
@@ -153,7 +155,9 @@ mod tests {
     #[test]
     fn nothing_is_no_intent_and_anything_else_is_refused() {
         assert_eq!(Intent::from_metadata(b""), Ok(None));
-        for foreign in [&b"v2 1 2"[..], b"hello", b"\xff", b"v1 1 none 1 1 k t 0 0 0 0 0 zz 1", b"v1 1 none 1 1 k t 0 0 0 0 0 0 1 extra"] {
+        for foreign in
+            [&b"v2 1 2"[..], b"hello", b"\xff", b"v1 1 none 1 1 k t 0 0 0 0 0 zz 1", b"v1 1 none 1 1 k t 0 0 0 0 0 0 1 extra"]
+        {
             assert!(Intent::from_metadata(foreign).is_err(), "{foreign:?}");
         }
     }

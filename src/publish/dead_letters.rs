@@ -49,7 +49,9 @@ struct Listening(Arc<Heard>);
 impl ClientContext for Listening {
     fn error(&self, error: KafkaError, reason: &str) {
         let kept = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL) => &self.0.refused,
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::SSL) => {
+                &self.0.refused
+            }
             _ => &self.0.away,
         };
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
@@ -99,7 +101,11 @@ impl Publisher {
         match client.fetch_metadata(Some(topic), METADATA_TIMEOUT) {
             Ok(metadata) => match metadata.topics().iter().find(|found| found.name() == topic) {
                 Some(found) if found.error().is_none() && !found.partitions().is_empty() => TopicSeen::There,
-                Some(found) if found.error().is_some_and(|error| RDKafkaErrorCode::from(error) == RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Some(found)
+                    if found
+                        .error()
+                        .is_some_and(|error| RDKafkaErrorCode::from(error) == RDKafkaErrorCode::TopicAuthorizationFailed) =>
+                {
                     TopicSeen::Refused(format!("not authorized for topic `{topic}`"))
                 }
                 _ => TopicSeen::Missing,
@@ -144,16 +150,18 @@ impl Publisher {
         let Some((letter, delivery)) = waiting else { return Ok(()) };
         match delivery.await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err((KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize), _))) => {
-                self.without_value(partition, letter).await
-            }
+            Ok(Err((
+                KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize),
+                _,
+            ))) => self.without_value(partition, letter).await,
             Ok(Err((source, _))) => Err(self.failed(source)),
             Err(_) => Err(self.failed(KafkaError::Canceled)),
         }
     }
 
     async fn without_value(&self, partition: i32, letter: &DeadLetter) -> Result<(), PublishError> {
-        let delivery = self.producer.send_result(self.record(partition, letter, false)).map_err(|(source, _)| self.failed(source))?;
+        let delivery =
+            self.producer.send_result(self.record(partition, letter, false)).map_err(|(source, _)| self.failed(source))?;
         match delivery.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err((source, _))) => Err(self.failed(source)),
@@ -169,7 +177,8 @@ impl Publisher {
                 headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value: value.as_deref() });
             }
         } else {
-            headers = headers.insert(Header { key: "farebox.value", value: Some("left out for its size; read it at the offset named here") });
+            headers = headers
+                .insert(Header { key: "farebox.value", value: Some("left out for its size; read it at the offset named here") });
         }
         let (partition, offset) = (partition.to_string(), letter.offset.to_string());
         headers = headers

@@ -41,6 +41,27 @@ pub enum TopicsError {
     Request(#[source] KafkaError),
 }
 
+impl TopicsError {
+    /// Whether the brokers refuse us: mended by editing the configuration.
+    pub fn is_refusal(&self) -> bool {
+        let code = match self {
+            Self::Create { code, .. } => Some(*code),
+            Self::List(error) | Self::Request(error) => error.rdkafka_error_code(),
+        };
+        matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::Authentication
+                    | RDKafkaErrorCode::SaslAuthenticationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::InvalidReplicationFactor
+                    | RDKafkaErrorCode::InvalidPartitions
+            )
+        )
+    }
+}
+
 /// Makes the topics that do not exist yet, and names them. With `dry_run` it only names them.
 ///
 /// # Errors
@@ -48,7 +69,8 @@ pub enum TopicsError {
 pub async fn ensure_topics(client: &ClientConfig, plans: &[TopicPlan], dry_run: bool) -> Result<Vec<String>, TopicsError> {
     let admin: AdminClient<DefaultClientContext> = client.create().map_err(TopicsError::List)?;
     let metadata = admin.inner().fetch_metadata(None, TIMEOUT).map_err(TopicsError::List)?;
-    let missing: Vec<&TopicPlan> = plans.iter().filter(|plan| metadata.topics().iter().all(|topic| topic.name() != plan.name)).collect();
+    let missing: Vec<&TopicPlan> =
+        plans.iter().filter(|plan| metadata.topics().iter().all(|topic| topic.name() != plan.name)).collect();
     let names = missing.iter().map(|plan| plan.name.clone()).collect();
     if dry_run || missing.is_empty() {
         return Ok(names);

@@ -42,11 +42,14 @@ pub struct Begun {
 /// A guard, or that something moved meanwhile.
 pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, End> {
     let partition = reader.link().partition();
+    let mut told = false;
     let read = loop {
         match gather(reader.link(), shared).await {
             Ok(read) => break read?,
             Err(error) => {
-                warn!(partition, error = format!("{error:#}"), "waiting to learn where to begin");
+                if !std::mem::replace(&mut told, true) {
+                    warn!(partition, error = format!("{error:#}"), "waiting to learn where to begin");
+                }
                 sleep(RETRY_AFTER).await;
             }
         }
@@ -59,13 +62,21 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
         Decision::Start { from, rewound } => {
             if rewound {
                 shared.metrics.alarm(Alarm::Rewound).inc();
-                error!(partition, from, committed = read.facts.committed, "the group's offset was moved back; `batches` says where to read on");
+                error!(
+                    partition,
+                    from,
+                    committed = read.facts.committed,
+                    "the group's offset was moved back; `batches` says where to read on"
+                );
             }
             start(reader, shared, read, from).await
         }
         Decision::Resolve { from, intent, gone } => {
             if intent.hash_key_id != shared.hash_key_id {
-                let reason = format!("the batch [{from}, {}) was promised with users key {}, this is key {}", intent.to, intent.hash_key_id, shared.hash_key_id);
+                let reason = format!(
+                    "the batch [{from}, {}) was promised with users key {}, this is key {}",
+                    intent.to, intent.hash_key_id, shared.hash_key_id
+                );
                 return Err(End::Stop(Stop::new(StopKind::HashKey, reason)));
             }
             if gone { resolve_gone(shared, read, from, &intent).await } else { resolve(reader, shared, read, from, intent).await }
@@ -80,7 +91,10 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
 
 async fn declare_gap(shared: &Shared, read: &Gathered, from: i64, to: i64) -> Result<Begun, End> {
     shared.metrics.alarm(Alarm::Gap).inc();
-    error!(partition = read.origin.partition, from, to, "records left the log before they were read: the topic's retention is shorter than the outage");
+    error!(
+        partition = read.origin.partition,
+        from, to, "records left the log before they were read: the topic's retention is shorter than the outage"
+    );
     let stamp = Stamp { from, to, price_version: shared.books.current().version(), written_at: clock::now() };
     let row = BatchRow {
         kind: BatchKind::Gap,
@@ -116,7 +130,14 @@ async fn window_start(reader: &Reader, shared: &Shared, read: &Gathered, from: i
 }
 
 /// Reads from `start` (or what is left of the log behind it) up to `from` into the window.
-async fn rebuild(reader: &mut Reader, shared: &Arc<Shared>, read: &Gathered, start: i64, from: i64, prices: Arc<Prices>) -> Result<Engine, End> {
+async fn rebuild(
+    reader: &mut Reader,
+    shared: &Arc<Shared>,
+    read: &Gathered,
+    start: i64,
+    from: i64,
+    prices: Arc<Prices>,
+) -> Result<Engine, End> {
     let log_start = read.facts.log_start;
     // The last batch is read again in any case: its last record shows whether another leader wrote the log anew.
     let last = read.last.as_ref().filter(|last| last.offset_to == from);
@@ -124,7 +145,10 @@ async fn rebuild(reader: &mut Reader, shared: &Arc<Shared>, read: &Gathered, sta
     let first = wanted.max(log_start).min(from);
     if start < log_start {
         shared.metrics.alarm(Alarm::WindowShortened).inc();
-        warn!(partition = read.origin.partition, start, log_start, "the window for duplicates is shortened: the topic's retention ate its beginning");
+        warn!(
+            partition = read.origin.partition,
+            start, log_start, "the window for duplicates is shortened: the topic's retention ate its beginning"
+        );
     }
     let mut engine = Engine::new(shared.rules.clone(), prices, first);
     let mut newest = None;
@@ -152,7 +176,10 @@ async fn rebuild(reader: &mut Reader, shared: &Arc<Shared>, read: &Gathered, sta
         && last.leader_epoch >= 0
         && epoch != last.leader_epoch
     {
-        let reason = format!("offset {offset} was written under leader epoch {}, the log now shows {epoch}: it was truncated and written anew", last.leader_epoch);
+        let reason = format!(
+            "offset {offset} was written under leader epoch {}, the log now shows {epoch}: it was truncated and written anew",
+            last.leader_epoch
+        );
         return Err(End::Stop(Stop::new(StopKind::Truncated, reason)));
     }
     Ok(engine)
@@ -194,10 +221,18 @@ async fn resolve(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, from
         let digest = batch.rows.digest;
         let stamp = Stamp { from, to: intent.to, price_version: intent.price_version, written_at: intent.time };
         if is_started(shared, &read.origin, &stamp).await {
-            let reason = format!("[{from}, {}) was promised with digest {:016x} and now gives {digest:016x}, and some of it is written", intent.to, intent.digest);
+            let reason = format!(
+                "[{from}, {}) was promised with digest {:016x} and now gives {digest:016x}, and some of it is written",
+                intent.to, intent.digest
+            );
             return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
         }
-        warn!(partition = read.origin.partition, from, to = intent.to, "a promised batch gives other rows now, none was written: promising it anew");
+        warn!(
+            partition = read.origin.partition,
+            from,
+            to = intent.to,
+            "a promised batch gives other rows now, none was written: promising it anew"
+        );
         write::promise_and_write(&link, shared, &read.origin, batch, read.facts.end).await?
     };
     link.settled(to);
@@ -216,7 +251,10 @@ async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Gather
     form(reader, &mut engine, written.to).await?;
     let batch = engine.close(written.to);
     if batch.rows.digest != digest {
-        let reason = format!("[{}, {}) is written with digest {digest:016x} and now gives {:016x}, and its intent is lost", written.from, written.to, batch.rows.digest);
+        let reason = format!(
+            "[{}, {}) is written with digest {digest:016x} and now gives {:016x}, and its intent is lost",
+            written.from, written.to, batch.rows.digest
+        );
         return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
     }
     let intent = Intent::new(&batch, read.facts.end, &shared.hash_key_id, &read.origin.topic_id, clock::now());

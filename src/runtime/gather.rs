@@ -25,7 +25,8 @@ pub struct Gathered {
 pub async fn origin(link: &Link, shared: &Shared) -> anyhow::Result<(Origin, String)> {
     let topic_id = link.topic_id().await?;
     let source = shared.source(&topic_id).await?;
-    let origin = Origin { source_epoch: source.source_epoch, topic: shared.topic.to_string(), partition: link.partition(), topic_id };
+    let origin =
+        Origin { source_epoch: source.source_epoch, topic: shared.topic.to_string(), partition: link.partition(), topic_id };
     Ok((origin, source.topic_id))
 }
 
@@ -85,8 +86,14 @@ fn contradiction(known: &store::Facts) -> Option<String> {
             "`batches` has {hole_offsets} offsets that no row covers, {overlap_offsets} that two rows cover, and {broken_prevs} rows that do not follow the one before"
         ));
     }
-    let twin = known.witnesses.iter().flat_map(|range| range.blocks.iter().map(move |block| (range, block))).find(|(_, block)| block.2 > 1);
-    twin.map(|(range, (table, month, count))| format!("`{table}` holds the block [{}, {}) of {month} {count} times", range.from, range.to))
+    let twin = known
+        .witnesses
+        .iter()
+        .flat_map(|range| range.blocks.iter().map(move |block| (range, block)))
+        .find(|(_, block)| block.2 > 1);
+    twin.map(|(range, (table, month, count))| {
+        format!("`{table}` holds the block [{}, {}) of {month} {count} times", range.from, range.to)
+    })
 }
 
 fn written(range: &store::RangeWitness) -> Written {

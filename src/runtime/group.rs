@@ -248,7 +248,14 @@ impl Group {
         self.owned.values_mut().for_each(|owned| owned.paused = false); // an assignment forgets what was paused
     }
 
-    fn commit(&mut self, partition: i32, assignment: u64, offset: i64, metadata: &str, answer: oneshot::Sender<Result<(), CommitFailed>>) {
+    fn commit(
+        &mut self,
+        partition: i32,
+        assignment: u64,
+        offset: i64,
+        metadata: &str,
+        answer: oneshot::Sender<Result<(), CommitFailed>>,
+    ) {
         let outcome = if self.is_ours(partition, assignment) {
             lock(&self.settled).remove(&partition);
             let committed = self.handle.commit(partition, offset, metadata).map_err(CommitFailed::from);

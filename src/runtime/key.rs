@@ -28,7 +28,9 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// The data were written with another key.
-    #[error("the users key `{path}` has id {found}, the database was written with key {known}: use that key, or counts of users would be wrong")]
+    #[error(
+        "the users key `{path}` has id {found}, the database was written with key {known}: use that key, or counts of users would be wrong"
+    )]
     Mismatch {
         /// The file.
         path: PathBuf,
@@ -118,7 +120,9 @@ mod tests {
 
     #[test]
     fn anything_but_32_hexadecimal_digits_is_refused() {
-        for text in ["", "0", "+0000000000000000000000000000000", "0123456789abcdef0123456789abcdeg", "0123456789abcdef0123456789abcdef0"] {
+        for text in
+            ["", "0", "+0000000000000000000000000000000", "0123456789abcdef0123456789abcdeg", "0123456789abcdef0123456789abcdef0"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse("000000000000000000000000000000ff").map(|bytes| bytes[15]), Some(255));

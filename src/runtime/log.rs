@@ -174,7 +174,10 @@ impl Link {
         blocking(move || topic_id(publisher.native_ptr(), &topic, QUESTION_TIMEOUT)).await
     }
 
-    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Handle) -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Handle) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let handle = Arc::clone(&self.handle);
         blocking(move || question(&handle)).await
     }

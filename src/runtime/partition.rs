@@ -68,7 +68,10 @@ pub async fn own(log: PartitionLog, shared: Arc<Shared>) {
 async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared) {
     let partition = reader.link().partition();
     let (guard, reason) = (stop.kind.as_str(), &stop.reason);
-    error!(partition, guard, reason, "partition stopped until a person has looked (docs/exactly-once.md); its events stay in Kafka");
+    error!(
+        partition,
+        guard, reason, "partition stopped until a person has looked (docs/exactly-once.md); its events stay in Kafka"
+    );
     shared.metrics.guard(stop.kind).inc();
     let _stopped = shared.metrics.stopped();
     while is_new {
@@ -87,7 +90,12 @@ async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Resu
 }
 
 async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
-    match begin::begin(reader, shared).await {
+    let begun = tokio::select! {
+        begun = begin::begin(reader, shared) => begun,
+        // A promise that is being looked into keeps; the next owner looks again.
+        () = shared.drained() => return End::Drained,
+    };
+    match begun {
         Ok(begun) => consume(reader, begun, shared).await,
         Err(end) => end,
     }
@@ -98,7 +106,16 @@ type Writing = Pin<Box<dyn Future<Output = Result<i64, End>> + Send>>;
 /// Forms batches and has them written, one after the other, until something ends it.
 async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End {
     let Begun { engine, origin, written_to, committed } = begun;
-    let mut former = Former { engine, origin: Arc::new(origin), written_to, committed, opened: None, end: None, writing: None, writing_since: None };
+    let mut former = Former {
+        engine,
+        origin: Arc::new(origin),
+        written_to,
+        committed,
+        opened: None,
+        end: None,
+        writing: None,
+        writing_since: None,
+    };
     let mut drain = shared.drain.clone();
     info!(partition = reader.link().partition(), from = former.engine.next(), "reading");
     loop {

@@ -95,12 +95,20 @@ impl Shared {
     }
 
     /// Asks ClickHouse until it answers. It may be away for hours: nothing is lost meanwhile, so nothing else is done.
-    pub async fn until_answered<T, F: Future<Output = Result<T, store::Error>>>(&self, what: &'static str, ask: impl Fn() -> F) -> T {
+    pub async fn until_answered<T, F: Future<Output = Result<T, store::Error>>>(
+        &self,
+        what: &'static str,
+        ask: impl Fn() -> F,
+    ) -> T {
         until_answered(what, ask).await
     }
 
     /// Asks Kafka until it answers.
-    pub async fn until_kafka_answers<T, F: Future<Output = Result<T, kafka::Error>>>(&self, what: &'static str, ask: impl Fn() -> F) -> T {
+    pub async fn until_kafka_answers<T, F: Future<Output = Result<T, kafka::Error>>>(
+        &self,
+        what: &'static str,
+        ask: impl Fn() -> F,
+    ) -> T {
         until_answered(what, ask).await
     }
 

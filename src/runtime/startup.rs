@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::books::Books;
+use super::clock;
 use super::key::{self, KeyError};
 use super::progress::Progress;
 use super::shared::{BatchLimits, Keep, Shared};
-use super::clock;
 use crate::config::Config;
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
@@ -69,7 +69,9 @@ impl From<KeyError> for Error {
         match error {
             KeyError::Store(error) => Self::from(error),
             KeyError::Write { .. } => Self::Failed(error.to_string()),
-            KeyError::Read { .. } | KeyError::Malformed { .. } | KeyError::Mismatch { .. } => Self::Configuration(error.to_string()),
+            KeyError::Read { .. } | KeyError::Malformed { .. } | KeyError::Mismatch { .. } => {
+                Self::Configuration(error.to_string())
+            }
         }
     }
 }
@@ -232,9 +234,13 @@ pub async fn patiently<T, F: Future<Output = Result<T, store::Error>>>(server: &
 async fn check_schema(store: &Store, health: &Health) -> Result<(), Error> {
     match patiently("ClickHouse", || store.schema_status()).await? {
         SchemaStatus::Current => {}
-        SchemaStatus::AheadCompatible { newest } => warn!(newest, "the schema is newer than this farebox, and made to work with it"),
+        SchemaStatus::AheadCompatible { newest } => {
+            warn!(newest, "the schema is newer than this farebox, and made to work with it")
+        }
         SchemaStatus::AheadIncompatible { newest } => {
-            return Err(Error::Configuration(format!("the schema is at migration {newest}, which this farebox must not write to; use the newer farebox")));
+            return Err(Error::Configuration(format!(
+                "the schema is at migration {newest}, which this farebox must not write to; use the newer farebox"
+            )));
         }
         SchemaStatus::Behind { missing } => {
             return Err(Error::Configuration(format!("the schema lacks {}; run `farebox migrate`", missing.join(", "))));
@@ -249,12 +255,17 @@ async fn wait_for_topic(publisher: &Arc<Publisher>, topic: &str) -> Result<(), E
     let mut waited = false;
     loop {
         let (asked, name) = (Arc::clone(publisher), topic.to_owned());
-        let seen = tokio::task::spawn_blocking(move || asked.see_topic(&name)).await.map_err(|error| Error::Failed(error.to_string()))?;
+        let seen =
+            tokio::task::spawn_blocking(move || asked.see_topic(&name)).await.map_err(|error| Error::Failed(error.to_string()))?;
         match seen {
             TopicSeen::There => return Ok(()),
-            TopicSeen::Missing => return Err(Error::Configuration(format!("the topic `{topic}` does not exist; run `farebox migrate`"))),
+            TopicSeen::Missing => {
+                return Err(Error::Configuration(format!("the topic `{topic}` does not exist; run `farebox migrate`")));
+            }
             TopicSeen::Refused(reason) => {
-                return Err(Error::Configuration(format!("Kafka refuses us: {reason}; set `username`, `password` and `security` in [kafka]")));
+                return Err(Error::Configuration(format!(
+                    "Kafka refuses us: {reason}; set `username`, `password` and `security` in [kafka]"
+                )));
             }
             TopicSeen::Away(reason) => {
                 if !std::mem::replace(&mut waited, true) {
@@ -270,7 +281,9 @@ async fn append_time(client: &ClientConfig, topic: &str) -> bool {
     match has_append_time(client, topic).await {
         Ok(true) => true,
         Ok(false) => {
-            warn!("topic `{topic}` keeps the producers' timestamps (message.timestamp.type=CreateTime): limits on an event's age are only as good as the producers' clocks");
+            warn!(
+                "topic `{topic}` keeps the producers' timestamps (message.timestamp.type=CreateTime): limits on an event's age are only as good as the producers' clocks"
+            );
             false
         }
         Err(error) => {

@@ -90,12 +90,15 @@ pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp,
     loop {
         let insert = attempt.send(shared, &block).await?;
         match shared.until_answered("read `batches` back", ask).await {
-            Some(seen) if seen.offset_to == stamp.to && seen.digest == row.digest && seen.kind == row.kind.as_str() && seen.count == 1 => {
+            Some(seen)
+                if seen.offset_to == stamp.to && seen.digest == row.digest && seen.kind == row.kind.as_str() && seen.count == 1 =>
+            {
                 return Ok(());
             }
             Some(seen) => {
                 let (from, to, count) = (stamp.from, seen.offset_to, seen.count);
-                let reason = format!("`batches` has {count} rows from {from}, the furthest to {to}, where one to {} belongs", stamp.to);
+                let reason =
+                    format!("`batches` has {count} rows from {from}, the furthest to {to}, where one to {} belongs", stamp.to);
                 return Err(End::Stop(Stop::new(StopKind::Overlap, reason)));
             }
             None => wait_if_doubtful(&insert).await,

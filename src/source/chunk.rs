@@ -61,7 +61,9 @@ impl Chunk {
 
     /// The memory that it holds, about.
     pub fn size(&self) -> usize {
-        self.bytes.len() + self.records.len() * size_of::<Slot>() + self.headers.len() * size_of::<(Range<usize>, Option<Range<usize>>)>()
+        self.bytes.len()
+            + self.records.len() * size_of::<Slot>()
+            + self.headers.len() * size_of::<(Range<usize>, Option<Range<usize>>)>()
     }
 
     /// The record at a place in the chunk, if there is one.

@@ -55,8 +55,8 @@ WITH
     FROM rejected_events WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
       AND offset >= first AND offset < next GROUP BY digest),
   hourly AS (
-    SELECT batch, groupUniqArray(month) AS months, min(day) AS first_day, max(blocks) AS blocks FROM (
-      SELECT batch, toYYYYMM(day) AS month, min(day) AS day, sum(h.blocks) AS blocks FROM usage_hourly AS h
+    SELECT batch, groupUniqArray(month) AS months, min(least_day) AS first_day, max(blocks) AS blocks FROM (
+      SELECT batch, toYYYYMM(h.day) AS month, min(h.day) AS least_day, sum(h.blocks) AS blocks FROM usage_hourly AS h
       WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
         AND startsWith(batch, {prefix:String}) GROUP BY batch, month) GROUP BY batch),
   users AS (

@@ -95,7 +95,8 @@ impl Handle {
     /// # Errors
     /// A setting that librdkafka refuses.
     pub fn new(config: &ClientConfig, topic: &str, on_revoke: OnRevoke) -> Result<Self, Error> {
-        let invalid = |text: String| Error { action: "configure the Kafka consumer", code: RDKafkaErrorCode::InvalidArgument, text };
+        let invalid =
+            |text: String| Error { action: "configure the Kafka consumer", code: RDKafkaErrorCode::InvalidArgument, text };
         let topic = CString::new(topic).map_err(|_| invalid(format!("`{topic}` is not a topic's name")))?;
         let callbacks = Box::into_raw(Box::new(Callbacks {
             topic: topic.clone(),
@@ -284,7 +285,14 @@ impl Handle {
         let (mut low, mut high) = (0, 0);
         // SAFETY: all pointers live through the call.
         let answer = unsafe {
-            rd::rd_kafka_query_watermark_offsets(self.rk, self.topic.as_ptr(), partition, &raw mut low, &raw mut high, millis(timeout))
+            rd::rd_kafka_query_watermark_offsets(
+                self.rk,
+                self.topic.as_ptr(),
+                partition,
+                &raw mut low,
+                &raw mut high,
+                millis(timeout),
+            )
         };
         check("read the log's bounds", answer).map(|()| (low, high))
     }
@@ -293,7 +301,8 @@ impl Handle {
     pub fn seen_end(&self, partition: i32) -> Option<i64> {
         let (mut low, mut high) = (0, 0);
         // SAFETY: all pointers live through the call.
-        let answer = unsafe { rd::rd_kafka_get_watermark_offsets(self.rk, self.topic.as_ptr(), partition, &raw mut low, &raw mut high) };
+        let answer =
+            unsafe { rd::rd_kafka_get_watermark_offsets(self.rk, self.topic.as_ptr(), partition, &raw mut low, &raw mut high) };
         (answer == NO_ERROR && high >= 0).then_some(high)
     }
 

@@ -56,7 +56,8 @@ pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> 
         }
         let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
         let mut count = 0;
-        let described = if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
+        let described =
+            if result.is_null() { ptr::null_mut() } else { rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
         if described.is_null() || count == 0 {
             return Err(failed(RDKafkaErrorCode::UnknownTopic, format!("the answer does not name `{topic}`")));
         }
@@ -67,7 +68,10 @@ pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> 
         }
         let uuid = rd::rd_kafka_TopicDescription_topic_id(described);
         if uuid.is_null() {
-            return Err(failed(RDKafkaErrorCode::UnsupportedFeature, "the broker gives topics no id (it is older than 2.8)".into()));
+            return Err(failed(
+                RDKafkaErrorCode::UnsupportedFeature,
+                "the broker gives topics no id (it is older than 2.8)".into(),
+            ));
         }
         Ok(words(rd::rd_kafka_Uuid_base64str(uuid)))
     }
