@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use super::detail::{self, Quoted};
 use super::json::{self, Unknown, Value};
-use super::{Decoded, Limits};
+use super::{Decoded, Limits, flat};
 use crate::model::{AccountId, Credits, Event, NameError, Quantity, Reason, Reject, Timestamp};
 
 /// The largest integer that every JSON reader holds without loss: 2^53 − 1.
@@ -72,24 +72,37 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// From the text of a JSON object. The error says what is malformed.
     pub(super) fn parse(text: &'a str) -> Result<Self, String> {
+        if let Some(fields) = Self::parse_flat(text) {
+            return Ok(fields);
+        }
         let mut fields = Self::default();
-        let mut seen = 0_u32; // a bit for each field: a null counts as seen
+        let mut seen = Seen::default();
         let mut unknown = Unknown::default();
         json::object(text, |name, raw| {
             let Some(field) = Field::named(&name) else {
                 unknown.push(name);
                 return Ok(());
             };
-            let bit = 1 << field as u32;
-            if seen & bit != 0 {
+            if !seen.is_first(field) {
                 return Err(json::repeated(field.name()));
             }
-            seen |= bit;
             fields.values[field as usize] = Value::read(raw)?;
             Ok(())
         })?;
         fields.unknown = unknown.into_unique()?;
         Ok(fields)
+    }
+
+    /// The same where the document is as plain as can be and every name is known; `None` for all others.
+    fn parse_flat(text: &'a str) -> Option<Self> {
+        let mut fields = Self::default();
+        let mut seen = Seen::default();
+        flat::object(text, |name, value| {
+            let field = Field::named(name).filter(|&field| seen.is_first(field))?;
+            fields.values[field as usize] = value;
+            Some(())
+        })?;
+        Some(fields)
     }
 
     /// Puts the values that are there in the place of those that were read.
@@ -235,6 +248,18 @@ impl<'a> Fields<'a> {
             Value::Text(text) => text,
             Value::Absent | Value::Other(_) => Cow::Borrowed(""),
         }
+    }
+}
+
+/// Which names stood in the document, those of nulls included.
+#[derive(Default)]
+struct Seen(u32);
+
+impl Seen {
+    fn is_first(&mut self, field: Field) -> bool {
+        let before = self.0;
+        self.0 |= 1 << field as u32;
+        self.0 != before
     }
 }
 

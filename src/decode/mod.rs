@@ -11,6 +11,7 @@
 mod cloudevents;
 mod detail;
 mod fields;
+mod flat;
 mod json;
 
 #[cfg(test)]

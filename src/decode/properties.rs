@@ -182,6 +182,29 @@ proptest! {
     }
 
     #[test]
+    fn the_quick_way_and_the_thorough_one_agree(
+        members in members(), place in any::<Index>(), byte in any::<u8>(), change in any::<bool>(),
+    ) {
+        let mut value = document(&members, "").into_bytes();
+        if change {
+            let place = 1 + place.index(value.len() - 1);
+            value[place] = byte;
+        }
+        // A nested value is more than the quick way takes.
+        let thorough = [b"{\"nested\":{},", &value[1..]].concat();
+        let limits = Limits { size_max: usize::MAX, ..LIMITS };
+        let (value, thorough) = (record(&value, Vec::new()), record(&thorough, Vec::new()));
+        match (decode(&value, &limits), decode(&thorough, &limits)) {
+            (Ok(quick), Ok(thorough)) => {
+                prop_assert_eq!(quick.event, thorough.event);
+                prop_assert_eq!(quick.unknown_fields.len() + 1, thorough.unknown_fields.len());
+            }
+            (Err(quick), Err(thorough)) => prop_assert_eq!((quick.reason, quick.account), (thorough.reason, thorough.account)),
+            (quick, thorough) => prop_assert!(false, "{:?} but {:?}", quick, thorough),
+        }
+    }
+
+    #[test]
     fn what_serde_json_does_not_read_is_malformed(value in bytes()) {
         let is_object = serde_json::from_slice::<serde_json::Value>(&value).is_ok_and(|value| value.is_object());
         let is_malformed = decode(&record(&value, Vec::new()), &LIMITS).is_err_and(|reject| reject.reason == Reason::Malformed);
