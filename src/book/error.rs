@@ -5,7 +5,11 @@ use std::ops::Range;
 
 /// A price book that was refused. Shows like a compiler's message, over several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Refusal>);
+
+/// Where and why a price book was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
     /// The file's name, as it was given.
     pub file: String,
     /// Where in the file, from 1.
@@ -25,7 +29,20 @@ pub struct Error {
 
 impl std::error::Error for Error {}
 
+impl Error {
+    /// Place, message and hint, each for itself.
+    pub fn refusal(&self) -> &Refusal {
+        &self.0
+    }
+}
+
 impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
         if !self.path.is_empty() {
@@ -61,7 +78,7 @@ impl Source {
         let excerpt = self.text[line_start..].lines().next().unwrap_or_default();
         let column = self.text[line_start..start].chars().count() + 1;
         let meant = self.text.get(start..span.end).unwrap_or_default().lines().next().unwrap_or_default().chars().count();
-        Error {
+        Error(Box::new(Refusal {
             file: self.file.clone(),
             line: self.text[..start].matches('\n').count() + 1,
             column,
@@ -70,7 +87,7 @@ impl Source {
             hint: hint.into(),
             excerpt: excerpt.to_owned(),
             width: meant.max(1),
-        }
+        }))
     }
 }
 

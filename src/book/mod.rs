@@ -13,7 +13,7 @@ mod row;
 mod section;
 
 pub use change::{Change, Effect, Fact};
-pub use error::Error;
+pub use error::{Error, Refusal};
 pub use file::{BookFile, parse};
 pub use plan::{Plan, plan};
 pub use row::{COLUMNS, Kind, Row};

@@ -1,11 +1,10 @@
 //! The arithmetic of a rate: components added exactly, rounded once.
 
 use crate::book::Row;
-use crate::model::{Credits, Event, NANOS_PER_UNIT};
+use crate::model::{Credits, Event, NANOS_PER_UNIT, Quantity};
 
 /// A cost above this is unpriced: 10^12 credits in nanocredits.
 const NANOS_MAX: i128 = 1_000_000_000_000 * NANOS_PER_UNIT;
-const THOUSAND: i128 = 1_000;
 
 /// What an operation costs, by what was used.
 #[derive(Debug, Clone, Copy)]
@@ -42,57 +41,75 @@ impl Rate {
         let cached = event.cached_input_tokens.zip(input).map(|(cached, input)| cached.min(input));
         let fresh = input.map(|input| input - cached.unwrap_or_default());
 
-        // (price, how much was used, how much the price is for)
-        let thousands = |tokens: Option<u64>| tokens.map(i128::from);
         let components = [
-            (self.per_call, Some(1), 1),
-            (self.per_1k_input_tokens, thousands(fresh), THOUSAND),
-            (cached_price, thousands(cached), THOUSAND),
-            (self.per_1k_output_tokens, thousands(event.output_tokens), THOUSAND),
-            (self.per_second, event.duration_ms.map(i128::from), THOUSAND),
-            (self.per_unit, event.quantity.map(|quantity| quantity.nanos()), NANOS_PER_UNIT),
+            (self.per_call, Some(Used { units: 1, billionths: 0 })),
+            (self.per_1k_input_tokens, fresh.map(Used::thousands)),
+            (cached_price, cached.map(Used::thousands)),
+            (self.per_1k_output_tokens, event.output_tokens.map(Used::thousands)),
+            (self.per_second, event.duration_ms.map(Used::thousands)),
+            (self.per_unit, event.quantity.map(Used::quantity)),
         ];
         let mut total = Sum::default();
         let (mut is_free, mut is_priced) = (true, false);
-        for (price, used, unit) in components {
+        for (price, used) in components {
             if price == Credits::ZERO {
                 continue;
             }
             is_free = false;
             if let Some(used) = used {
                 is_priced = true;
-                total.add(price, used, unit)?;
+                total.add(price, used)?;
             }
         }
         if is_free || is_priced { total.rounded() } else { None }
     }
 }
 
-/// An exact sum in nanocredits: whole ones, and what is left in billionths of one.
+/// How much was used of what a price is for: whole units, and billionths of one.
+#[derive(Clone, Copy)]
+struct Used {
+    units: i128,
+    billionths: i128,
+}
+
+impl Used {
+    /// Of a price per thousand.
+    fn thousands(used: u64) -> Self {
+        Self { units: i128::from(used / 1_000), billionths: i128::from(used % 1_000 * 1_000_000) }
+    }
+
+    /// Of a price per one.
+    fn quantity(used: Quantity) -> Self {
+        let billion = NANOS_PER_UNIT as u64;
+        match u64::try_from(used.nanos()) {
+            Ok(nanos) => Self { units: i128::from(nanos / billion), billionths: i128::from(nanos % billion) }, // many times faster
+            Err(_) => Self { units: used.nanos() / NANOS_PER_UNIT, billionths: used.nanos() % NANOS_PER_UNIT },
+        }
+    }
+}
+
+/// An exact sum in nanocredits and billionths of one. They are kept apart: the product of the largest price and the largest
+/// quantity does not fit in an i128, those of its two parts do.
 #[derive(Default)]
 struct Sum {
-    whole: i128,
+    nanos: i128,
     billionths: i128,
 }
 
 impl Sum {
-    /// Adds `price × used ÷ unit`, where `unit` divides 10^9. The whole units are multiplied apart from the rest: the product of
-    /// the largest price and the largest quantity in billionths does not fit in an i128, these two do.
-    fn add(&mut self, price: Credits, used: i128, unit: i128) -> Option<()> {
-        let price = price.nanos();
-        let rest = price.checked_mul(used.rem_euclid(unit))?;
-        let whole = price.checked_mul(used.div_euclid(unit))?.checked_add(rest.div_euclid(unit))?;
-        self.whole = self.whole.checked_add(whole)?;
-        self.billionths = self.billionths.checked_add(rest.rem_euclid(unit) * (NANOS_PER_UNIT / unit))?;
+    fn add(&mut self, price: Credits, used: Used) -> Option<()> {
+        self.nanos = self.nanos.checked_add(price.nanos().checked_mul(used.units)?)?;
+        self.billionths = self.billionths.checked_add(price.nanos().checked_mul(used.billionths)?)?;
         Some(())
     }
 
     /// The nearest nanocredit, the even one of two that are as near; `None` above 10^12 credits.
     fn rounded(self) -> Option<Credits> {
-        let whole = self.whole.checked_add(self.billionths / NANOS_PER_UNIT)?;
-        let twice_rest = self.billionths % NANOS_PER_UNIT * 2;
-        let goes_up = twice_rest > NANOS_PER_UNIT || (twice_rest == NANOS_PER_UNIT && whole % 2 != 0);
-        let nanos = whole.checked_add(i128::from(goes_up))?;
-        (nanos <= NANOS_MAX).then_some(Credits::from_nanos(nanos))
+        let carried = self.billionths.div_euclid(NANOS_PER_UNIT);
+        let rest = self.billionths - carried * NANOS_PER_UNIT;
+        let nanos = self.nanos.checked_add(carried)?;
+        let goes_up = rest * 2 > NANOS_PER_UNIT || (rest * 2 == NANOS_PER_UNIT && nanos % 2 != 0);
+        let nanos = nanos.checked_add(i128::from(goes_up))?;
+        (0..=NANOS_MAX).contains(&nanos).then_some(Credits::from_nanos(nanos))
     }
 }
