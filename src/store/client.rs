@@ -45,7 +45,7 @@ const READ_SETTINGS: [(&str, &str); 6] = [
     ("send_progress_in_http_headers", "0"),
     ("output_format_json_quote_64bit_integers", "0"),
     ("output_format_json_quote_decimals", "1"),
-    ("date_time_output_format", "iso"),
+    ("date_time_output_format", "simple"),
 ];
 
 pub(super) struct Client {
@@ -120,7 +120,6 @@ impl Client {
         query.add("database", &self.database);
         query.add("insert_deduplication_token", token);
         query.add("query_id", &self.query_id(token));
-        query.add("date_time_input_format", "best_effort");
         query.add("query", &format!("INSERT INTO {table} ({columns}) FORMAT {format}"));
         match self.send(&query, body, self.insert_timeout).await {
             Ok(answer) if answer.is_empty() => Insert::Done,

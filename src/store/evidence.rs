@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::time::text;
 use super::{Error, Store};
 use crate::model::{Month, Timestamp};
 
@@ -260,7 +261,7 @@ impl Store {
     pub async fn witnesses(&self, range: &Range<'_>) -> Result<Vec<Proof>, Error> {
         let part = "source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} \
                     AND offset >= {from:Int64} AND offset < {to:Int64}";
-        let (days, months) = months(range.months);
+        let (days, months) = spelled(range.months);
         let (in_days, in_months) = match range.months {
             [] => ("", ""),
             _ => (" AND day IN {days:Array(Date)}", " AND toYYYYMM(day) IN {months:Array(UInt32)}"),
@@ -287,7 +288,7 @@ impl Store {
             format!("{}/{}/{}/{}/{}-{}", range.source_epoch, range.topic, range.partition, range.topic_id, range.from, range.to);
         let (partition, from, to) = (range.partition.to_string(), range.from.to_string(), range.to.to_string());
         let (least, greatest) = range.received.unwrap_or((Timestamp::MIN, Timestamp::MAX));
-        let (least, greatest) = (sql_time(least), sql_time(greatest));
+        let (least, greatest) = (text(least.clamped()), text(greatest.clamped()));
         let params = [
             ("epoch", range.source_epoch),
             ("topic", range.topic),
@@ -331,13 +332,8 @@ impl Store {
     }
 }
 
-/// `2026-03-01 00:00:00.000`: the one form that ClickHouse's casts read everywhere.
-fn sql_time(time: Timestamp) -> String {
-    time.clamped().to_chrono().map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
-}
-
 /// Months as an array of their first days, and as an array of numbers.
-fn months(months: &[Month]) -> (String, String) {
+fn spelled(months: &[Month]) -> (String, String) {
     let days: Vec<String> = months.iter().map(|month| format!("'{:04}-{:02}-01'", month.0 / 100, month.0 % 100)).collect();
     let numbers: Vec<String> = months.iter().map(ToString::to_string).collect();
     (format!("[{}]", days.join(",")), format!("[{}]", numbers.join(",")))
@@ -415,7 +411,6 @@ mod tests {
 
     #[test]
     fn months_become_first_days() {
-        assert_eq!(months(&[Month(202_603), Month(202_612)]), ("['2026-03-01','2026-12-01']".into(), "[202603,202612]".into()));
-        assert_eq!(sql_time(Timestamp::MIN), "1970-01-02 00:00:00.000");
+        assert_eq!(spelled(&[Month(202_603), Month(202_612)]), ("['2026-03-01','2026-12-01']".into(), "[202603,202612]".into()));
     }
 }

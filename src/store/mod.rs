@@ -12,7 +12,7 @@ mod migrate;
 mod settings;
 mod sources;
 mod stops;
-/// Moments as RFC 3339, the way rows travel as JSON.
+/// Moments as ClickHouse writes them in JSON: for `#[serde(with = "store::time")]`.
 pub mod time;
 mod unique;
 mod verify;
@@ -134,7 +134,7 @@ impl Store {
         self.client.query(sql, &[], true).await.map(drop)
     }
 
-    /// The rows that a question answers, read as JSON: 64-bit integers as numbers, decimals as strings, moments as RFC 3339. Parameters are
+    /// The rows that a question answers, read as JSON: 64-bit integers as numbers, decimals as strings, moments as [`time`] reads them. Parameters are
     /// written `{name:Type}` in the question.
     ///
     /// # Errors
