@@ -1,1 +1,71 @@
-//! cli
+//! The verbs.
+//!
+//! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 not understood, 78 mended by editing
+//! the configuration. Every error is printed once, with its causes, as one sentence: what, why, what to do.
+
+mod apply;
+mod args;
+mod check;
+mod exit;
+mod migrate;
+mod output;
+mod produce;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+pub use exit::Mend;
+pub use produce::book::price_book;
+pub use produce::generator::{Generator, Kind, Message, Settings};
+
+use crate::config::{Config, Inputs};
+use args::{Args, Verb};
+
+/// Runs the verb that the command line names.
+pub fn main() -> ExitCode {
+    let args = Args::parse_from(args::gathered(std::env::args_os())); // prints help and mistakes by itself: 0 and 2
+    match perform(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn perform(args: Args) -> anyhow::Result<()> {
+    let format = args.common.format;
+    if let Verb::EmbeddedClickhouse(options) = &args.verb {
+        return embedded_clickhouse(options);
+    }
+    let config = configuration(&args.common)?;
+    crate::telemetry::log::start(&config.log).context("cannot start the log")?;
+    match args.verb {
+        Verb::Run => asynchronous(run::run(config)),
+        Verb::Migrate(options) => asynchronous(migrate::migrate(config, options, format)),
+        Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
+        Verb::Check(options) => check::check(&config, &args.common, &options, format),
+        Verb::Produce(options) => produce::produce(&config, &options, format),
+        Verb::Demo => asynchronous(demo(config)),
+        Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
+    }
+}
+
+/// The configuration that the command line and the environment describe.
+fn configuration(common: &args::Common) -> Result<Config, crate::config::Error> {
+    let mut set = common.set.clone();
+    set.extend(common.log_level.iter().map(|level| format!("log.level={level}")));
+    Config::load(&Inputs { file: common.config.clone(), environment: std::env::vars_os().collect(), set })
+}
+
+fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the threads")?.block_on(verb)
+}
+
+async fn demo(_config: Config) -> anyhow::Result<()> {
+    anyhow::bail!("`demo` is not wired")
+}
+
+fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {
+    crate::demo::embedded::serve(&options.library, &options.data, options.port)
+}

@@ -1,1 +1,127 @@
-//! runtime
+//! Performs what the engine answers, in order.
+//!
+//! [`run`] opens everything and hands it over: one thread polls Kafka and commits (`group`), one task owns each partition
+//! (`partition`): it decides where to begin (`begin`), forms batches with the engine and has them written (`write`).
+//! Holds: every step of `docs/exactly-once.md`, in its order. Absent on purpose: what an event means, what it costs, SQL.
+
+mod begin;
+mod books;
+pub mod clock;
+mod gather;
+mod group;
+pub mod key;
+mod log;
+mod partition;
+mod progress;
+mod reader;
+mod shared;
+mod startup;
+mod write;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
+use tracing::{info, warn};
+
+pub use startup::{Error, Options, keep, settings_of_store};
+
+use crate::config::Config;
+use crate::telemetry::Metrics;
+use group::{Group, Membership};
+use progress::Progress;
+use shared::Shared;
+use startup::Opened;
+
+/// Meters until `stop` is done, then writes what was read and leaves.
+///
+/// # Errors
+/// What keeps the service from starting, and what only a person can mend.
+pub async fn run(config: &Config, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let mut stop = std::pin::pin!(stop);
+    let opened = tokio::select! {
+        opened = startup::open(config, &options) => opened?,
+        () = &mut stop => return Ok(()),
+    };
+    let Opened { shared, client, metrics, health } = opened;
+    let (drain, draining) = watch::channel(false);
+    let shared = Arc::new(Shared { drain: draining, ..shared });
+    let running = Arc::new(watch::Sender::new(0_usize));
+    let membership = Membership {
+        client,
+        topic: Arc::clone(&shared.topic),
+        fixed_topic_id: options.fixed_topic_id.map(Into::into),
+        publisher: Arc::clone(&shared.publisher),
+        owned: Arc::clone(&shared.owned),
+        metrics: Arc::clone(&metrics),
+        heartbeat: health.heartbeat("poll"),
+        health: Arc::clone(&health),
+    };
+    let group = Group::join(membership, owner(&shared, &running)).map_err(Error::from)?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (ended, mut end) = watch::channel(None);
+    let thread = {
+        let stopping = Arc::clone(&stopping);
+        std::thread::Builder::new()
+            .name("poll".into())
+            .spawn(move || ended.send_replace(Some(group.run(&stopping))))
+            .map_err(|error| Error::Failed(format!("cannot start the polling thread: {error}")))?
+    };
+    let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
+    tokio::select! {
+        () = stop => {
+            info!("stopping: writing what was read");
+            drain.send_replace(true);
+            drained(&running, config.shutdown.drain.get()).await;
+        }
+        _ = end.changed() => {} // the group ended by itself
+    }
+    stopping.store(true, Ordering::Relaxed);
+    // The thread leaves the group and ends; its outcome is what counts.
+    let outcome = tokio::task::spawn_blocking(move || thread.join()).await;
+    gauges.abort();
+    let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
+    match (failed, outcome) {
+        (Some(error), _) => Err(Error::from(error)),
+        (None, Ok(Ok(_))) => Ok(()),
+        (None, _) => Err(Error::Failed("the polling thread ended unexpectedly".into())),
+    }
+}
+
+/// Starts owners, and counts those that live.
+fn owner(shared: &Arc<Shared>, running: &Arc<watch::Sender<usize>>) -> group::SpawnOwner {
+    /// Counted as long as it lives, however its task ends.
+    struct Counted(Arc<watch::Sender<usize>>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.send_modify(|running| *running -= 1);
+        }
+    }
+    let (shared, running, runtime) = (Arc::clone(shared), Arc::clone(running), tokio::runtime::Handle::current());
+    Box::new(move |log| {
+        running.send_modify(|running| *running += 1);
+        let (shared, counted) = (Arc::clone(&shared), Counted(Arc::clone(&running)));
+        runtime.spawn(async move {
+            let _counted = counted;
+            partition::own(log, shared).await;
+        })
+    })
+}
+
+async fn drained(running: &watch::Sender<usize>, at_most: Duration) {
+    let mut running = running.subscribe();
+    if timeout(at_most, running.wait_for(|running| *running == 0)).await.is_err() {
+        warn!("not everything that was read is written; the next start forms it again");
+    }
+}
+
+async fn show_gauges(shared: Arc<Shared>, metrics: Arc<Metrics>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        Progress::show(&shared.progress, &metrics);
+    }
+}

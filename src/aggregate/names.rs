@@ -1,0 +1,89 @@
+//! Names of a batch as small numbers: accounts, agents, models and the like repeat in almost every event.
+
+use std::hash::Hasher as _;
+
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+
+use super::text::TextColumn;
+
+/// The distinct names of one batch. A known name costs one lookup and no allocation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    table: HashTable<u32>,
+    texts: TextColumn,
+}
+
+/// A name of one batch; means something only beside its [`Names`].
+pub(crate) type NameId = u32;
+
+impl Names {
+    pub fn intern(&mut self, name: &str) -> NameId {
+        let hash = hash(name.as_bytes());
+        if let Some(&id) = self.table.find(hash, |&id| self.texts.get(id as usize) == name.as_bytes()) {
+            return id;
+        }
+        let id = self.texts.len() as NameId; // a batch holds far fewer than 2^32 names: each takes bytes of a bounded batch
+        self.texts.push(name.as_bytes());
+        self.table.insert_unique(hash, id, |&id| self::hash(self.texts.get(id as usize)));
+        id
+    }
+
+    pub fn get(&self, id: NameId) -> &str {
+        std::str::from_utf8(self.bytes_of(id)).unwrap_or_default() // only `str`s go in
+    }
+
+    pub fn bytes_of(&self, id: NameId) -> &[u8] {
+        self.texts.get(id as usize)
+    }
+
+    /// Each name's place in the order of bytes, which is the order of the tables.
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut sorted: Vec<NameId> = (0..self.texts.len() as NameId).collect();
+        sorted.sort_unstable_by(|&a, &b| self.bytes_of(a).cmp(self.bytes_of(b)));
+        let mut ranks = vec![0; sorted.len()];
+        for (rank, id) in sorted.into_iter().enumerate() {
+            ranks[id as usize] = rank as u32;
+        }
+        ranks
+    }
+
+    /// Memory held, about.
+    pub fn bytes(&self) -> usize {
+        self.texts.bytes() + self.table.capacity() * (size_of::<NameId>() + 1)
+    }
+}
+
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(name);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_number_and_ranks_follow_bytes() {
+        let mut names = Names::default();
+        let ids: Vec<NameId> = ["b", "", "ä", "a", "b", "B", "a\u{0}"].iter().map(|name| names.intern(name)).collect();
+        assert_eq!(ids, [0, 1, 2, 3, 0, 4, 5]);
+        assert_eq!(names.get(2), "ä");
+        let ranks = names.ranks();
+        let mut by_rank: Vec<NameId> = (0..6).collect();
+        by_rank.sort_by_key(|&id| ranks[id as usize]);
+        assert_eq!(by_rank.iter().map(|&id| names.get(id)).collect::<Vec<_>>(), ["", "B", "a", "a\u{0}", "b", "ä"]);
+    }
+
+    #[test]
+    fn many_names_survive_the_growth_of_the_table() {
+        let mut names = Names::default();
+        for n in 0..10_000 {
+            assert_eq!(names.intern(&format!("agent-{n}")), n);
+        }
+        for n in 0..10_000 {
+            assert_eq!(names.intern(&format!("agent-{n}")), n);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What may be written on the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Duration;
+use crate::model::Timestamp;
+
+/// Meters AI agents: usage events from Kafka become 24-hour sessions and costs in ClickHouse, exactly once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "farebox",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  farebox check --config farebox.toml && farebox migrate --config farebox.toml && farebox run --config farebox.toml\n\n\
+                  Exit codes: 0 done, 1 failed, 2 not understood, 78 mended by editing the configuration."
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// Taken before and after the verb.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(super) struct Common {
+    /// The configuration: a TOML file that names what differs from the defaults
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Sets one value over file and environment: --set kafka.brokers=broker:9092; repeatable
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(super) format: Format,
+    /// How much is said on standard error: error, warn, info, debug, trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For spreadsheets
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Reads events from Kafka and writes what they cost into ClickHouse, until it is stopped
+    #[command(
+        after_help = "Example:\n  farebox run --config farebox.toml\n\nCtrl-C or SIGTERM: it finishes what it holds, within shutdown.drain."
+    )]
+    Run,
+    /// Makes or updates tables, topics and the users key
+    #[command(after_help = "Example:\n  farebox migrate --dry-run\n  farebox migrate --config farebox.toml")]
+    Migrate(Migrate),
+    /// Applies a price book: accounts, prices, budgets, packages
+    #[command(
+        after_help = "Example:\n  farebox apply book.toml --dry-run\n  farebox apply book.toml\n\nIt adds and changes, it never removes: what the file lacks stays and is listed."
+    )]
+    Apply(Apply),
+    /// Checks the configuration, and a price book, without connecting to anything
+    #[command(after_help = "Example:\n  farebox check --config farebox.toml --book book.toml")]
+    Check(Check),
+    /// Makes load: publishes invented events to the topic, and waits until Kafka has them all
+    #[command(
+        after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
+    )]
+    Produce(Produce),
+    /// Runs the whole product on this machine, without servers
+    #[command(after_help = "Example:\n  farebox demo")]
+    Demo,
+    /// Serves ClickHouse's HTTP interface from its library; the demo starts this in a process of its own
+    #[command(
+        hide = true,
+        after_help = "Example:\n  farebox embedded-clickhouse --library libchdb.so --data /tmp/data --port 8123"
+    )]
+    EmbeddedClickhouse(EmbeddedClickhouse),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Migrate {
+    /// Says what would be done, and does nothing
+    #[arg(long, conflicts_with = "status")]
+    pub(super) dry_run: bool,
+    /// Says what has been done and what has not
+    #[arg(long)]
+    pub(super) status: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Apply {
+    /// The price book, a TOML file
+    pub(super) file: PathBuf,
+    /// Prints what would change, and changes nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Allows prices that begin in time already closed, and prints what changes per account and day
+    #[arg(long)]
+    pub(super) backdate: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// A price book to check as well
+    #[arg(long, value_name = "FILE")]
+    pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Produce {
+    /// How many records, duplicates and malformed ones included
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(super) events: u64,
+    /// Records per second; 0: as fast as Kafka takes them
+    #[arg(long, default_value_t = 0, value_name = "R")]
+    pub(super) rate: u64,
+    /// Accounts load-1 … load-A
+    #[arg(long, default_value_t = 10, value_name = "A", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) accounts: u32,
+    /// Users per account
+    #[arg(long, default_value_t = 1_000, value_name = "U", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) users: u32,
+    /// Share of records that repeat an earlier one
+    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = parts_per_million)]
+    pub(super) duplicates: u32,
+    /// Share of records that repeat an id with other content
+    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = parts_per_million)]
+    pub(super) conflicts: u32,
+    /// Share of records that no rule accepts
+    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = parts_per_million)]
+    pub(super) malformed: u32,
+    /// The same seed makes the same events, ids included; left out: a new one, which is printed
+    #[arg(long, value_name = "S")]
+    pub(super) seed: Option<u64>,
+    /// The first event's time (RFC 3339); left out: each event happens when it is sent
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) start: Option<Timestamp>,
+    /// Spreads the events' times evenly over so long, from --start on
+    #[arg(long, value_name = "DURATION", requires = "start", value_parser = Duration::parse)]
+    pub(super) spread: Option<Duration>,
+    /// Writes a price book for these accounts into a new file
+    #[arg(long, value_name = "FILE")]
+    pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EmbeddedClickhouse {
+    /// Where libchdb lies
+    #[arg(long, value_name = "FILE")]
+    pub(super) library: PathBuf,
+    /// Where the tables are kept
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) data: PathBuf,
+    /// Of the HTTP interface, on 127.0.0.1
+    #[arg(long)]
+    pub(super) port: u16,
+}
+
+/// Puts every `--set` behind the verb: the parser forgets those before it when one follows it.
+pub(super) fn gathered(line: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let (mut rest, mut set) = (Vec::new(), Vec::new());
+    let mut line = line.into_iter();
+    while let Some(word) = line.next() {
+        if word == "--" {
+            rest.extend(std::mem::take(&mut set));
+            rest.push(word);
+            rest.extend(line);
+            return rest;
+        }
+        if word == "--set" {
+            set.push(word);
+            set.extend(line.next());
+        } else if word.to_str().is_some_and(|word| word.starts_with("--set=")) {
+            set.push(word);
+        } else {
+            rest.push(word);
+        }
+    }
+    rest.extend(set);
+    rest
+}
+
+/// A share between 0 and 1, without passing through a float.
+fn parts_per_million(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is no share: write a number between 0 and 1, like 0.01");
+    let share: rust_decimal::Decimal = text.parse().map_err(|_| wrong())?;
+    let parts = share.checked_mul(rust_decimal::Decimal::from(1_000_000)).ok_or_else(wrong)?;
+    u32::try_from(parts.trunc()).ok().filter(|parts| *parts <= 1_000_000 && !share.is_sign_negative()).ok_or_else(wrong)
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| format!("`{text}` is no time: write it like 2026-01-31T12:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example_of_itself() {
+        for verb in Args::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("Example:") && help.contains(&format!("farebox {}", verb.get_name())),
+                "{}: {help}",
+                verb.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn common_flags_are_taken_before_and_after_the_verb() {
+        for line in [["--config", "f.toml", "run", "--format", "json"], ["run", "--config", "f.toml", "--format", "json"]] {
+            let args = Args::try_parse_from(["farebox"].iter().chain(&line)).expect("parses");
+            assert_eq!((args.common.config, args.common.format), (Some("f.toml".into()), Format::Json));
+        }
+    }
+
+    #[test]
+    fn set_can_be_repeated_before_and_after_the_verb() {
+        for line in [
+            "run --set a.b=1 --set c.d=2",
+            "--set a.b=1 run --set=c.d=2",
+            "--set=a.b=1 --set c.d=2 run",
+            "run --set a.b=1 --set c.d=2 --",
+        ] {
+            let words = ["farebox"].into_iter().chain(line.split(' ')).map(OsString::from);
+            let args = Args::try_parse_from(gathered(words)).expect(line);
+            assert_eq!(args.common.set, ["a.b=1", "c.d=2"], "{line}");
+        }
+        assert!(Args::try_parse_from(gathered(["farebox", "run", "--set"].map(OsString::from))).is_err());
+    }
+
+    #[test]
+    fn a_share_lies_between_0_and_1() {
+        assert_eq!(parts_per_million("0.001"), Ok(1_000));
+        assert_eq!(parts_per_million("1"), Ok(1_000_000));
+        for text in ["-0.1", "1.1", "x", "", "1e3", "79228162514264337593543950335"] {
+            assert!(parts_per_million(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `farebox migrate`: tables, topics, and the users key.
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::args::{Format, Migrate};
+use super::exit::Mend;
+use super::output;
+use super::run::marked;
+use crate::config::Config;
+use crate::publish::{TopicPlan, ensure_topics};
+use crate::runtime::{self, clock, key};
+use crate::store::{self, SchemaStatus, Store};
+
+pub(super) async fn migrate(config: Config, options: Migrate, format: Format) -> anyhow::Result<()> {
+    let store = Store::new(&runtime::settings_of_store(&config)).map_err(runtime::Error::from).map_err(marked)?;
+    if options.status {
+        return status(&store, format).await;
+    }
+    let keep = runtime::keep(&config);
+    let request = store::Migrate {
+        cluster: config.clickhouse.cluster.clone().unwrap_or_default(),
+        usage_log_keep_days: keep.usage_log_days,
+        rejected_keep_days: keep.rejected_days,
+        lateness_seconds: u32::try_from(config.sessions.lateness.millis() / 1000).unwrap_or(u32::MAX),
+        now: clock::now(),
+        dry_run: options.dry_run,
+    };
+    let migrated = store.migrate(&request).await.map_err(runtime::Error::from).map_err(marked)?;
+    if options.dry_run {
+        for statement in &migrated.statements {
+            output::line(&format!("{statement};"))?;
+        }
+    }
+    let key_file = &config.users.hash_key_file;
+    let made_key =
+        !options.dry_run && key::ensure(key_file, &store, clock::now()).await.map_err(runtime::Error::from).map_err(marked)?;
+    if made_key {
+        eprintln!(
+            "farebox: made the users key {}; keep a backup of it: without it unique users cannot be counted on",
+            key_file.display()
+        );
+    }
+    let topics = topics(&config, options.dry_run).await?;
+    let listed = |names: &[String]| Value::from(if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    let fields = [
+        ("migrations", listed(&migrated.applied)),
+        ("topics", listed(&topics)),
+        ("users_key", Value::from(if made_key { "made" } else { "kept" })),
+    ];
+    if options.dry_run {
+        eprintln!("farebox: nothing was done; it would apply {}, and make topics {}", fields[0].1, fields[1].1);
+        return Ok(());
+    }
+    Ok(output::record(format, &fields)?)
+}
+
+async fn status(store: &Store, format: Format) -> anyhow::Result<()> {
+    let status = store.schema_status().await.map_err(runtime::Error::from).map_err(marked)?;
+    let (state, detail) = match status {
+        SchemaStatus::Current => ("current", String::new()),
+        SchemaStatus::Behind { missing } => ("behind", format!("missing: {}; run `farebox migrate`", missing.join(", "))),
+        SchemaStatus::AheadCompatible { newest } => {
+            ("ahead", format!("migration {newest} is newer than this farebox, and made to work with it"))
+        }
+        SchemaStatus::AheadIncompatible { newest } => ("ahead", format!("migration {newest} needs a newer farebox")),
+    };
+    Ok(output::record(format, &[("schema", Value::from(state)), ("detail", Value::from(detail))])?)
+}
+
+async fn topics(config: &Config, dry_run: bool) -> anyhow::Result<Vec<String>> {
+    let kafka = &config.kafka;
+    if !kafka.create_topics {
+        return Ok(Vec::new());
+    }
+    let plan = |name: &str, settings: &[(&'static str, &'static str)]| TopicPlan {
+        name: name.to_owned(),
+        partitions: kafka.partitions,
+        replication_factor: kafka.replication_factor,
+        settings: settings.to_vec(),
+    };
+    // With the broker's own timestamps an event's age cannot be forged, and the window for duplicates can leave by time.
+    let mut plans = vec![
+        plan(&kafka.topic, &[("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")]),
+        plan(&kafka.dead_letter_topic, &[("cleanup.policy", "delete")]),
+    ];
+    plans.extend(kafka.balances_topic.iter().map(|topic| plan(topic, &[("cleanup.policy", "compact")])));
+    ensure_topics(&kafka.client_config(), &plans, dry_run)
+        .await
+        .map_err(|error| if error.is_refusal() { Mend(Box::new(error)).into() } else { anyhow::Error::from(error) })
+        .with_context(|| format!("cannot make topics at {}", kafka.brokers))
+}

@@ -1,0 +1,272 @@
+//! The window against a naive one, and against itself built again.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::Timestamp;
+
+const LIMITS: Limits = Limits { window_ms: 900_000, ids_max: 1_000, expire_by_time: false };
+
+/// A record: key, payload, timestamp.
+type Occurrence = (u64, u64, i64);
+
+/// A key for tests, spread as a hash would be.
+fn fingerprint(key: u64, payload: u64) -> Fingerprint {
+    Fingerprint { key: key.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15), payload }
+}
+
+fn observe(window: &mut Window, offset: usize, (key, payload, at): Occurrence) -> Decision {
+    window.observe(fingerprint(key, payload), offset as i64, Timestamp::from_millis(at))
+}
+
+fn decisions(limits: Limits, log: &[Occurrence]) -> Vec<Decision> {
+    let mut window = Window::new(limits);
+    log.iter().enumerate().map(|(offset, &occurrence)| observe(&mut window, offset, occurrence)).collect()
+}
+
+/// The rules, word for word and slowly.
+fn naive(limits: Limits, log: &[Occurrence]) -> Vec<(Decision, Option<i64>, usize)> {
+    let mut previous: HashMap<u64, (u64, i64)> = HashMap::new();
+    let mut order: Vec<(u64, usize)> = Vec::new();
+    let mut answers = Vec::new();
+    for (offset, &(key, payload, at)) in log.iter().enumerate() {
+        let decision = match previous.get(&key) {
+            Some(&(before, then)) if (at - then).abs() <= limits.window_ms => {
+                if before == payload {
+                    Decision::Duplicate
+                } else {
+                    Decision::Conflict
+                }
+            }
+            _ => Decision::New,
+        };
+        previous.insert(key, (payload, at));
+        order.retain(|&(other, _)| other != key);
+        order.push((key, offset));
+        while order.len() > limits.ids_max {
+            previous.remove(&order.remove(0).0);
+        }
+        while limits.expire_by_time && order.first().is_some_and(|(key, _)| previous[key].1 < at - limits.window_ms) {
+            previous.remove(&order.remove(0).0);
+        }
+        answers.push((decision, order.first().map(|&(_, offset)| offset as i64), order.len()));
+    }
+    answers
+}
+
+#[test]
+fn a_repeated_event_is_a_duplicate_and_a_changed_one_a_conflict() {
+    use Decision::{Conflict, Duplicate, New};
+    let log = [(1, 1, 0), (1, 1, 5), (1, 2, 6), (1, 2, 7), (1, 1, 8), (2, 1, 8)];
+    assert_eq!(decisions(LIMITS, &log), [New, Duplicate, Conflict, Duplicate, Conflict, New]);
+}
+
+#[test]
+fn the_window_includes_its_end_and_reaches_both_ways() {
+    use Decision::{Duplicate, New};
+    assert_eq!(decisions(LIMITS, &[(1, 1, 0), (1, 1, 900_000), (1, 1, 0)]), [New, Duplicate, Duplicate]);
+    assert_eq!(decisions(LIMITS, &[(1, 1, 0), (1, 1, 900_001), (1, 1, 0)]), [New, New, New]);
+}
+
+#[test]
+fn the_previous_occurrence_counts_and_not_the_first() {
+    use Decision::{Duplicate, New};
+    let log = [(1, 1, 0), (1, 1, 600_000), (1, 1, 1_200_000), (1, 1, 2_200_000)];
+    assert_eq!(decisions(LIMITS, &log), [New, Duplicate, Duplicate, New]);
+}
+
+#[test]
+fn the_id_seen_longest_ago_leaves_when_there_are_too_many() {
+    use Decision::{Duplicate, New};
+    let limits = Limits { ids_max: 2, ..LIMITS };
+    // 1 is seen again, so that 2 is the oldest when 3 comes.
+    let log = [(1, 1, 0), (2, 1, 0), (1, 1, 0), (3, 1, 0), (1, 1, 0), (2, 1, 0)];
+    assert_eq!(decisions(limits, &log), [New, New, Duplicate, New, Duplicate, New]);
+    assert_eq!(decisions(Limits { ids_max: 0, ..LIMITS }, &[(1, 1, 0), (1, 1, 0)]), [New, New]);
+}
+
+#[test]
+fn ids_leave_by_time_only_where_told_so() {
+    for (expire_by_time, len, oldest) in [(true, 1, 2), (false, 3, 0)] {
+        let mut window = Window::new(Limits { expire_by_time, ..LIMITS });
+        assert_eq!(window.oldest_offset(), None);
+        for (offset, at) in [0, 1, 900_002].into_iter().enumerate() {
+            observe(&mut window, offset, (offset as u64, 1, at));
+        }
+        assert_eq!((window.len(), window.oldest_offset()), (len, Some(oldest)));
+        assert!(!window.is_empty());
+    }
+}
+
+#[test]
+fn timestamps_at_the_ends_of_their_range_do_no_harm() {
+    let log = [i64::MIN, i64::MAX, i64::MIN, -1, i64::MAX, i64::MAX].map(|at| (1, 1, at));
+    for window_ms in [i64::MIN, -1, 0, i64::MAX] {
+        for expire_by_time in [false, true] {
+            let last = decisions(Limits { window_ms, ids_max: 3, expire_by_time }, &log).last().copied();
+            assert_eq!(last, Some(Decision::Duplicate));
+        }
+    }
+}
+
+#[test]
+fn the_span_is_what_the_limit_on_ids_leaves_of_the_window() {
+    let mut window = Window::new(Limits { ids_max: 10, ..LIMITS });
+    assert_eq!(window.span_ms(), 900_000);
+    for n in 0..10 {
+        observe(&mut window, n, (n as u64, 1, n as i64 * 1_000));
+    }
+    assert_eq!(window.span_ms(), 900_000, "nobody had to leave");
+    for n in 10..20 {
+        observe(&mut window, n, (n as u64, 1, n as i64 * 1_000));
+    }
+    assert_eq!(window.span_ms(), 10_000);
+    observe(&mut window, 20, (20, 1, 2_000_000));
+    assert_eq!(window.span_ms(), 900_000, "who left is out of the window by now");
+}
+
+#[test]
+fn memory_is_bounded_by_the_number_of_ids() {
+    let ids_max = 20_000;
+    let bound = ids_max * Window::BYTES_PER_ID_MAX + Window::BYTES_FREE;
+    // Only new ids, then a hot id that moves all the time, ids in the same round again, and a mix of all.
+    let rounds: [fn(u64) -> u64; 4] = [|n| n, |_| 7, |n| n % 20_000, |n| if n % 2 == 0 { n } else { n / 7 % 30_000 }];
+    let mut window = Window::new(Limits { ids_max, ..LIMITS });
+    let mut offset = 0;
+    for round in rounds {
+        for n in 0..200_000 {
+            observe(&mut window, offset, (round(n), 1, 0));
+            offset += 1;
+            assert!(window.bytes() <= bound, "{} bytes at {offset} for {} ids, at most {bound}", window.bytes(), window.len());
+            assert!(window.len() <= ids_max);
+        }
+    }
+}
+
+#[test]
+fn a_hot_id_alone_costs_no_memory() {
+    let mut window = Window::new(LIMITS);
+    for n in 0..100_000 {
+        observe(&mut window, n, (7, 1, 0));
+    }
+    assert!(window.bytes() < Window::BYTES_FREE, "{}", window.bytes());
+    assert_eq!((window.len(), window.oldest_offset()), (1, Some(99_999)));
+}
+
+fn log() -> impl Strategy<Value = Vec<Occurrence>> {
+    proptest::collection::vec((0_u64..40, 0_u64..2, 0_i64..400), 0..300)
+}
+
+/// The same log as a broker that stamps records itself would have it.
+fn monotone(log: &[Occurrence]) -> Vec<Occurrence> {
+    let mut now = 0;
+    log.iter()
+        .map(|&(key, payload, step)| {
+            now += step / 20;
+            (key, payload, now)
+        })
+        .collect()
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (0_i64..200, prop_oneof![0_usize..50, Just(usize::MAX)]).prop_map(|(window_ms, ids_max)| Limits {
+        window_ms,
+        ids_max,
+        expire_by_time: false,
+    })
+}
+
+/// Whether a window built again from the offset that the first one names decides the rest as the first one does.
+fn rebuilds(limits: Limits, log: &[Occurrence], cut: usize) -> Result<(), TestCaseError> {
+    let mut window = Window::new(limits);
+    for (offset, &occurrence) in log[..cut].iter().enumerate() {
+        observe(&mut window, offset, occurrence);
+    }
+    let mut rebuilt = Window::new(limits);
+    let from = window.oldest_offset().map_or(cut, |offset| offset as usize);
+    for (offset, &occurrence) in log[..cut].iter().enumerate().skip(from) {
+        observe(&mut rebuilt, offset, occurrence);
+    }
+    prop_assert_eq!(rebuilt.oldest_offset(), window.oldest_offset());
+    prop_assert_eq!(rebuilt.len(), window.len());
+    for (offset, &occurrence) in log.iter().enumerate().skip(cut) {
+        prop_assert_eq!(observe(&mut rebuilt, offset, occurrence), observe(&mut window, offset, occurrence), "at {}", offset);
+        prop_assert_eq!(rebuilt.oldest_offset(), window.oldest_offset());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn the_window_decides_as_a_naive_one(limits in limits(), log in log(), expire_by_time in any::<bool>()) {
+        let limits = Limits { expire_by_time, ..limits };
+        let mut window = Window::new(limits);
+        for ((offset, &occurrence), expected) in log.iter().enumerate().zip(naive(limits, &log)) {
+            let decision = observe(&mut window, offset, occurrence);
+            prop_assert_eq!((decision, window.oldest_offset(), window.len()), expected, "at {}", offset);
+        }
+    }
+
+    #[test]
+    fn expiry_by_time_changes_no_decision_where_time_never_runs_backwards(limits in limits(), log in log()) {
+        let log = monotone(&log);
+        prop_assert_eq!(decisions(limits, &log), decisions(Limits { expire_by_time: true, ..limits }, &log));
+    }
+
+    #[test]
+    fn a_window_built_again_from_its_oldest_offset_decides_the_same(limits in limits(), log in log(), cut in 0_usize..300) {
+        let cut = cut.min(log.len());
+        rebuilds(limits, &log, cut)?;
+        rebuilds(Limits { expire_by_time: true, ..limits }, &monotone(&log), cut)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_large_window_decides_as_a_naive_one_through_its_compactions(seed in any::<u64>(), ids in 50_u64..3_000, ids_max in 40_usize..2_000) {
+        let limits = Limits { window_ms: 5_000, ids_max, expire_by_time: false };
+        let mut state = seed | 1;
+        let log: Vec<Occurrence> = (0..12_000)
+            .map(|offset| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((state >> 33) % ids, state >> 62, offset + (state >> 50) as i64 % 100)
+            })
+            .collect();
+        let expected = fast_naive(limits, &log);
+        prop_assert_eq!(decisions(limits, &log), expected);
+    }
+}
+
+/// [`naive`] for long logs: an id is remembered while fewer than `ids_max` others came after it.
+fn fast_naive(limits: Limits, log: &[Occurrence]) -> Vec<Decision> {
+    let mut previous: HashMap<u64, (u64, i64, usize)> = HashMap::new();
+    let mut order: std::collections::BTreeMap<usize, u64> = std::collections::BTreeMap::new();
+    let mut answers = Vec::new();
+    for (offset, &(key, payload, at)) in log.iter().enumerate() {
+        let before = previous.insert(key, (payload, at, offset));
+        answers.push(match before {
+            Some((before, then, _)) if (at - then).abs() <= limits.window_ms => {
+                if before == payload {
+                    Decision::Duplicate
+                } else {
+                    Decision::Conflict
+                }
+            }
+            _ => Decision::New,
+        });
+        if let Some((_, _, place)) = before {
+            order.remove(&place);
+        }
+        order.insert(offset, key);
+        while order.len() > limits.ids_max {
+            if let Some((_, key)) = order.pop_first() {
+                previous.remove(&key);
+            }
+        }
+    }
+    answers
+}

@@ -1,0 +1,315 @@
+//! On assignment: gather what is known, decide, rebuild the window, form a promised batch again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::clock;
+use super::gather::{Gathered, gather};
+use super::partition::End;
+use super::reader::{Reader, Step};
+use super::shared::Shared;
+use super::write;
+use crate::aggregate::Counts;
+use crate::engine::assignment::{self, Decision, Stop, StopKind, Written};
+use crate::engine::{Engine, Intent};
+use crate::model::Timestamp;
+use crate::price::Prices;
+use crate::sink::{self, BatchKind, BatchRow, Origin, Stamp};
+use crate::store::{Proof, Range};
+use crate::telemetry::Alarm;
+
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Where a life starts to consume.
+pub struct Begun {
+    /// With the window as it stands there.
+    pub engine: Engine,
+    /// Which life of which topic this is.
+    pub origin: Origin,
+    /// Where `batches` ends; `None` when it knows nothing of the partition.
+    pub written_to: Option<i64>,
+    /// The committed offset, when no intent stands on it.
+    pub committed: Option<i64>,
+}
+
+/// Decides where to begin and gets there.
+///
+/// # Errors
+/// A guard, or that something moved meanwhile.
+pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, End> {
+    let partition = reader.link().partition();
+    let mut told = false;
+    let read = loop {
+        match gather(reader.link(), shared).await {
+            Ok(read) => break read?,
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(partition, error = format!("{error:#}"), "waiting to learn where to begin");
+                }
+                sleep(RETRY_AFTER).await;
+            }
+        }
+    };
+    let decision = assignment::decide(&read.facts);
+    info!(partition, ?decision, "decided");
+    match decision {
+        Decision::Stop(stop) => Err(End::Stop(stop)),
+        Decision::Gap { from, to } => declare_gap(shared, &read, from, to).await,
+        Decision::Start { from, rewound } => {
+            if rewound {
+                shared.metrics.alarm(Alarm::Rewound).inc();
+                error!(
+                    partition,
+                    from,
+                    committed = read.facts.committed,
+                    "the group's offset was moved back; `batches` says where to read on"
+                );
+            }
+            start(reader, shared, read, from).await
+        }
+        Decision::Resolve { from, intent, gone } => {
+            if intent.hash_key_id != shared.hash_key_id {
+                let reason = format!(
+                    "the batch [{from}, {}) was promised with users key {}, this is key {}",
+                    intent.to, intent.hash_key_id, shared.hash_key_id
+                );
+                return Err(End::Stop(Stop::new(StopKind::HashKey, reason)));
+            }
+            if gone { resolve_gone(shared, read, from, &intent).await } else { resolve(reader, shared, read, from, intent).await }
+        }
+        Decision::ResolveWritten(written) => {
+            shared.metrics.alarm(Alarm::IntentLost).inc();
+            error!(partition, from = written.from, to = written.to, "a batch was written and its intent is lost; forming it again");
+            resolve_written(reader, shared, read, written).await
+        }
+    }
+}
+
+async fn declare_gap(shared: &Shared, read: &Gathered, from: i64, to: i64) -> Result<Begun, End> {
+    shared.metrics.alarm(Alarm::Gap).inc();
+    error!(
+        partition = read.origin.partition,
+        from, to, "records left the log before they were read: the topic's retention is shorter than the outage"
+    );
+    let stamp = Stamp { from, to, price_version: shared.books.current().version(), written_at: clock::now() };
+    let row = BatchRow {
+        kind: BatchKind::Gap,
+        counts: Counts::default(),
+        digest: 0,
+        prev: read.facts.end,
+        leader_epoch: -1,
+        hash_key_id: shared.hash_key_id.clone(),
+        record_time_max: Timestamp::MIN,
+    };
+    write::insert_batches_row(shared, &read.origin, &stamp, &row).await?;
+    Err(End::Restart(format!("offsets {from} to {to} are declared as a gap")))
+}
+
+/// Nothing is promised: rebuild the window and read on.
+async fn start(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, from: i64) -> Result<Begun, End> {
+    let intent = read.facts.intent.as_ref().ok().and_then(Option::as_ref).filter(|intent| intent.to == from);
+    let remembered = match intent {
+        Some(intent) => intent.window_from,
+        None => window_start(reader, shared, &read, from).await,
+    };
+    let engine = rebuild(reader, shared, &read, remembered, from, shared.books.current()).await?;
+    let committed = read.facts.committed.filter(|_| intent.is_none() && matches!(read.facts.intent, Ok(None)));
+    Ok(Begun { engine, written_to: read.facts.end, origin: read.origin, committed })
+}
+
+/// Where the window begins when no intent says so: a window's length before the newest record that is written.
+async fn window_start(reader: &Reader, shared: &Shared, read: &Gathered, from: i64) -> i64 {
+    let Some(last) = &read.last else { return from };
+    let time = last.record_time_max.plus_millis(-shared.rules.window.window_ms);
+    let found = shared.until_kafka_answers("look up where the window begins", || reader.link().offset_of_time(time)).await;
+    found.unwrap_or(from).min(from)
+}
+
+/// Reads from `start` (or what is left of the log behind it) up to `from` into the window.
+async fn rebuild(
+    reader: &mut Reader,
+    shared: &Arc<Shared>,
+    read: &Gathered,
+    start: i64,
+    from: i64,
+    prices: Arc<Prices>,
+) -> Result<Engine, End> {
+    let log_start = read.facts.log_start;
+    // The last batch is read again in any case: its last record shows whether another leader wrote the log anew.
+    let last = read.last.as_ref().filter(|last| last.offset_to == from);
+    let wanted = last.map_or(start, |last| last.offset_from.min(start));
+    let first = wanted.max(log_start).min(from);
+    if start < log_start {
+        shared.metrics.alarm(Alarm::WindowShortened).inc();
+        warn!(
+            partition = read.origin.partition,
+            start, log_start, "the window for duplicates is shortened: the topic's retention ate its beginning"
+        );
+    }
+    let mut engine = Engine::new(shared.rules.clone(), prices, first);
+    let mut newest = None;
+    reader.start_at(first);
+    'read: while first < from {
+        match reader.fill().await {
+            Step::Records => {
+                while let Some(record) = reader.peek() {
+                    if record.offset >= from {
+                        break 'read;
+                    }
+                    engine.remember(&record);
+                    newest = Some((record.offset, record.leader_epoch));
+                    reader.advance();
+                }
+            }
+            Step::End(offset) if offset >= from => break,
+            Step::End(_) => {}
+            Step::Failed(error) => return Err(End::Restart(error.to_string())),
+        }
+    }
+    engine.begin(from);
+    if let (Some(last), Some((offset, epoch))) = (last, newest)
+        && offset >= last.offset_from
+        && last.leader_epoch >= 0
+        && epoch != last.leader_epoch
+    {
+        let reason = format!(
+            "offset {offset} was written under leader epoch {}, the log now shows {epoch}: it was truncated and written anew",
+            last.leader_epoch
+        );
+        return Err(End::Stop(Stop::new(StopKind::Truncated, reason)));
+    }
+    Ok(engine)
+}
+
+/// Forms `[from, to)` again, with the window as it stood at `from`.
+async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), End> {
+    loop {
+        match reader.fill().await {
+            Step::Records => {
+                while let Some(record) = reader.peek() {
+                    if record.offset >= to {
+                        return Ok(());
+                    }
+                    engine.apply(&record);
+                    reader.advance();
+                }
+            }
+            Step::End(offset) if offset >= to => return Ok(()),
+            Step::End(_) => {}
+            Step::Failed(error) => return Err(End::Restart(error.to_string())),
+        }
+        if engine.next() >= to {
+            return Ok(());
+        }
+    }
+}
+
+/// A promised batch whose records are still there: form it again and write what is missing.
+async fn resolve(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, from: i64, intent: Intent) -> Result<Begun, End> {
+    let prices = shared.prices_at(intent.price_version).await?;
+    let mut engine = rebuild(reader, shared, &read, intent.window_from, from, prices).await?;
+    form(reader, &mut engine, intent.to).await?;
+    let batch = engine.close(intent.to);
+    let link = reader.link().clone();
+    let to = if batch.rows.digest == intent.digest {
+        write::write_promised(&link, shared, &read.origin, batch, &intent, true).await?
+    } else {
+        let digest = batch.rows.digest;
+        let stamp = Stamp { from, to: intent.to, price_version: intent.price_version, written_at: intent.time };
+        if is_started(shared, &read.origin, &stamp).await {
+            let reason = format!(
+                "[{from}, {}) was promised with digest {:016x} and now gives {digest:016x}, and some of it is written",
+                intent.to, intent.digest
+            );
+            return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
+        }
+        warn!(
+            partition = read.origin.partition,
+            from,
+            to = intent.to,
+            "a promised batch gives other rows now, none was written: promising it anew"
+        );
+        write::promise_and_write(&link, shared, &read.origin, batch, read.facts.end).await?
+    };
+    link.settled(to);
+    Ok(Begun { engine, origin: read.origin, written_to: Some(to), committed: Some(from) })
+}
+
+/// A batch that is written at least in part, and whose intent is lost: the witness says its digest and prices.
+async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Gathered, written: Written) -> Result<Begun, End> {
+    let Some(digest) = written.digest else {
+        let reason = format!("[{}, {}) has witnesses that differ, and its intent is lost", written.from, written.to);
+        return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
+    };
+    let prices = shared.prices_at(written.price_version).await?;
+    let start = window_start(reader, shared, &read, written.from).await;
+    let mut engine = rebuild(reader, shared, &read, start, written.from, prices).await?;
+    form(reader, &mut engine, written.to).await?;
+    let batch = engine.close(written.to);
+    if batch.rows.digest != digest {
+        let reason = format!(
+            "[{}, {}) is written with digest {digest:016x} and now gives {:016x}, and its intent is lost",
+            written.from, written.to, batch.rows.digest
+        );
+        return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
+    }
+    let intent = Intent::new(&batch, read.facts.end, &shared.hash_key_id, &read.origin.topic_id, clock::now());
+    let link = reader.link().clone();
+    let to = write::write_promised(&link, shared, &read.origin, batch, &intent, true).await?;
+    link.settled(to);
+    Ok(Begun { engine, origin: read.origin, written_to: Some(to), committed: None })
+}
+
+/// A promised batch whose records have left the log: it is written whole, or not at all, or a person must look.
+async fn resolve_gone(shared: &Shared, read: Gathered, from: i64, intent: &Intent) -> Result<Begun, End> {
+    let stamp = Stamp { from, to: intent.to, price_version: intent.price_version, written_at: intent.time };
+    if is_complete(&proofs(shared, &read.origin, from, intent.to).await, intent) {
+        write::insert_batches_row(shared, &read.origin, &stamp, &write::batch_row(intent, Timestamp::MIN)).await?;
+        return Err(End::Restart(format!("[{from}, {}) was written whole", intent.to)));
+    }
+    if is_started(shared, &read.origin, &stamp).await {
+        let reason = format!("[{from}, {}) is written in part, and its records have left the log", intent.to);
+        return Err(End::Stop(Stop::new(StopKind::LostData, reason)));
+    }
+    declare_gap(shared, &read, from, read.facts.log_start).await
+}
+
+/// Whether any table has rows of the range, or may get them from an insert that still runs.
+async fn is_started(shared: &Shared, origin: &Origin, stamp: &Stamp) -> bool {
+    let token = sink::batch_token(origin, stamp);
+    // First the inserts that run: one that ends in between shows its rows.
+    shared.until_answered("see whether an insert still runs", || shared.store.running(&token)).await
+        || !proofs(shared, origin, stamp.from, stamp.to).await.is_empty()
+}
+
+async fn proofs(shared: &Shared, origin: &Origin, from: i64, to: i64) -> Vec<Proof> {
+    let range = Range {
+        source_epoch: &origin.source_epoch,
+        topic: &origin.topic,
+        topic_id: &origin.topic_id,
+        partition: origin.partition,
+        from,
+        to,
+        months: &[],
+        received: None,
+    };
+    shared.until_answered("read the witnesses", || shared.store.witnesses(&range)).await
+}
+
+/// Whether a promised batch is written in all tables: as many rows as it counts, and both rollups in every month that the log has.
+fn is_complete(proofs: &[Proof], intent: &Intent) -> bool {
+    let rows = |table: &str| proofs.iter().filter(|proof| proof.table == table).map(|proof| proof.count).sum::<u64>();
+    let months = |table: &str| proofs.iter().filter(|proof| proof.table == table).map(|proof| proof.month).collect::<BTreeSet<_>>();
+    let ours = proofs.iter().all(|proof| proof.digest == intent.digest && proof.digests == 1);
+    let logged = months("usage_log");
+    ours && rows("usage_log") == intent.counts.accepted
+        && rows("rejected_events") == intent.counts.rejected
+        && logged == months("usage_hourly")
+        && rows("usage_hourly") == logged.len() as u64
+        && months("session_users").is_superset(&logged)
+        && rows("session_users") == months("session_users").len() as u64
+}

@@ -1,0 +1,318 @@
+//! The thread that polls: one member of the consumer group.
+//!
+//! Runs the rebalance callback, hands records to the partitions' owners, and commits for them. Holds: only this thread polls,
+//! assigns and commits; a commit is made only for an owned partition, in the generation in which it was assigned.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
+use crate::publish::Publisher;
+use crate::source::Chunk;
+use crate::source::kafka::{Error, Handle, Member, Polled, Rebalance};
+use crate::telemetry::{Health, Heartbeat, Metrics};
+
+const POLL_TIMEOUT: Duration = Duration::from_millis(20);
+const POLL_RECORDS_MAX: usize = 4096;
+/// A partition whose owner holds this many bytes of undigested records is not fetched further.
+const HELD_BYTES_MAX: usize = 8 << 20;
+const HELD_BYTES_LOW: usize = 2 << 20;
+
+/// Starts the owner of a partition.
+pub type SpawnOwner = Box<dyn Fn(PartitionLog) -> JoinHandle<()> + Send>;
+
+/// What the group needs to know.
+pub struct Membership {
+    /// librdkafka's configuration.
+    pub client: ClientConfig,
+    /// The events topic.
+    pub topic: Arc<str>,
+    /// The topic's id where the broker gives none (the embedded broker).
+    pub fixed_topic_id: Option<Arc<str>>,
+    /// Whose handle asks for the topic's id.
+    pub publisher: Arc<Publisher>,
+    /// How many partitions are ours, for everyone to see.
+    pub owned: Arc<AtomicUsize>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Ticks with every poll.
+    pub heartbeat: Heartbeat,
+    /// Whether the group gave us our share.
+    pub health: Arc<Health>,
+}
+
+/// The polling thread's memory.
+pub struct Group {
+    membership: Membership,
+    handle: Arc<Handle>,
+    spawn: SpawnOwner,
+    commands: Receiver<Command>,
+    sender: Sender<Command>,
+    assignment: u64,
+    member: Member,
+    owned: BTreeMap<i32, Owned>,
+    settled: Arc<Mutex<BTreeMap<i32, i64>>>,
+}
+
+struct Owned {
+    deliveries: mpsc::UnboundedSender<Tagged>,
+    held_bytes: Arc<AtomicUsize>,
+    start: u64,
+    position: Option<i64>,
+    paused: bool,
+    task: JoinHandle<()>,
+    chunk: Chunk,
+}
+
+impl Group {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// A setting that librdkafka refuses.
+    pub fn join(membership: Membership, spawn: SpawnOwner) -> Result<Self, Error> {
+        let settled = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
+        let for_callback = Arc::clone(&settled);
+        let on_revoke = move || std::mem::take(&mut *lock(&for_callback)).into_iter().collect();
+        let handle = Arc::new(Handle::new(&membership.client, &membership.topic, Box::new(on_revoke))?);
+        let (sender, commands) = std::sync::mpsc::channel();
+        let member = handle.member();
+        Ok(Self { membership, handle, spawn, commands, sender, assignment: 0, member, owned: BTreeMap::new(), settled })
+    }
+
+    /// Polls until `stop` is set, then leaves the group.
+    ///
+    /// # Errors
+    /// What can only be mended outside: refused credentials, a fatal error of the client library.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), Error> {
+        let outcome = loop {
+            if stop.load(Ordering::Relaxed) {
+                break Ok(());
+            }
+            self.membership.heartbeat.tick();
+            self.obey();
+            self.pause_and_resume();
+            self.show_lag();
+            if let Err(error) = self.poll() {
+                break Err(error);
+            }
+        };
+        self.forget();
+        self.handle.close();
+        self.membership.heartbeat.finish();
+        outcome
+    }
+
+    fn poll(&mut self) -> Result<(), Error> {
+        let mut failures = Vec::new();
+        let handle = Arc::clone(&self.handle);
+        let rebalances = handle.poll(POLL_RECORDS_MAX, POLL_TIMEOUT, |polled| match polled {
+            Polled::Record(partition, record) => {
+                if let Some(owned) = self.owned.get_mut(&partition)
+                    && owned.position.is_some_and(|position| record.offset >= position)
+                {
+                    owned.position = Some(record.offset + 1);
+                    owned.chunk.push(&record);
+                }
+            }
+            Polled::End(partition, offset) => {
+                if let Some(owned) = self.owned.get_mut(&partition) {
+                    owned.hand_over();
+                    owned.deliver(Delivery::End(offset));
+                }
+            }
+            Polled::Failed(partition, error) => failures.push((partition, error)),
+        });
+        if rebalances.is_empty() {
+            self.owned.values_mut().for_each(Owned::hand_over);
+        }
+        for rebalance in rebalances {
+            self.rebalance(rebalance);
+        }
+        failures.into_iter().try_for_each(|(partition, error)| self.failed(partition, error))
+    }
+
+    fn failed(&mut self, partition: Option<i32>, error: Error) -> Result<(), Error> {
+        if error.is_configuration() || error.code == RDKafkaErrorCode::Fatal {
+            return Err(error);
+        }
+        match partition.and_then(|partition| self.owned.get_mut(&partition)) {
+            Some(owned) => {
+                owned.chunk = Chunk::default();
+                owned.position = None;
+                owned.deliver(Delivery::Failed(error));
+            }
+            // Connections come and go; librdkafka mends them by itself.
+            None => debug!(%error, "Kafka connection"),
+        }
+        Ok(())
+    }
+
+    fn rebalance(&mut self, rebalance: Rebalance) {
+        self.forget();
+        let Rebalance::Assigned(partitions) = rebalance else {
+            info!("partitions revoked");
+            return;
+        };
+        self.assignment += 1;
+        self.member = self.handle.member();
+        info!(?partitions, generation = self.member.generation, "partitions assigned");
+        self.show(partitions.len(), true);
+        for partition in partitions {
+            let (deliveries, receiver) = mpsc::unbounded_channel();
+            let held_bytes = Arc::<AtomicUsize>::default();
+            let link = Link {
+                partition,
+                assignment: self.assignment,
+                commands: self.sender.clone(),
+                handle: Arc::clone(&self.handle),
+                publisher: Arc::clone(&self.membership.publisher),
+                topic: Arc::clone(&self.membership.topic),
+                fixed_topic_id: self.membership.fixed_topic_id.clone(),
+            };
+            let log = PartitionLog { link, start: 0, deliveries: receiver, held_bytes: Arc::clone(&held_bytes) };
+            let task = (self.spawn)(log);
+            let owned = Owned { deliveries, held_bytes, start: 0, position: None, paused: false, task, chunk: Chunk::default() };
+            self.owned.insert(partition, owned);
+        }
+    }
+
+    /// Forgets everything that belongs to the assignment. What is being inserted may still arrive; the protocol expects that.
+    fn forget(&mut self) {
+        self.assignment += 1;
+        self.show(0, false);
+        lock(&self.settled).clear();
+        for owned in std::mem::take(&mut self.owned).into_values() {
+            owned.task.abort();
+        }
+    }
+
+    fn show(&self, owned: usize, assigned: bool) {
+        self.membership.owned.store(owned, Ordering::Relaxed);
+        self.membership.metrics.partitions_assigned.set(i64::try_from(owned).unwrap_or(i64::MAX));
+        self.membership.health.set_assigned(assigned);
+    }
+
+    /// How many records of our partitions nobody has taken yet, as far as fetching has told.
+    fn show_lag(&self) {
+        let behind = |(&partition, owned): (&i32, &Owned)| {
+            let end = self.handle.seen_end(partition)?;
+            Some(end.saturating_sub(owned.position?).max(0))
+        };
+        self.membership.metrics.consumer_lag_records.set(self.owned.iter().filter_map(behind).sum());
+    }
+
+    fn obey(&mut self) {
+        let mut starts = false;
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::StartAt { partition, assignment, start, offset }) if assignment == self.assignment => {
+                    if let Some(owned) = self.owned.get_mut(&partition) {
+                        (owned.start, owned.position, owned.paused) = (start, Some(offset), false);
+                        owned.chunk = Chunk::default();
+                        starts = true;
+                    }
+                }
+                Ok(Command::Commit { partition, assignment, offset, metadata, answer }) => {
+                    self.commit(partition, assignment, offset, &metadata, answer);
+                }
+                Ok(Command::Settled { partition, assignment, offset }) if assignment == self.assignment => {
+                    lock(&self.settled).insert(partition, offset);
+                }
+                Ok(Command::Rejoin { assignment }) if assignment == self.assignment => self.rejoin(),
+                Ok(_) => {}
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        if starts {
+            self.assign();
+        }
+    }
+
+    /// Assigns every started partition the offset that its owner has reached.
+    fn assign(&mut self) {
+        let offsets: Vec<(i32, i64)> =
+            self.owned.iter().filter_map(|(&partition, owned)| Some((partition, owned.position?))).collect();
+        if let Err(error) = self.handle.assign(&offsets) {
+            warn!(%error, "could not start reading");
+            self.owned.values_mut().for_each(|owned| owned.deliver(Delivery::Failed(error.clone())));
+        }
+        self.owned.values_mut().for_each(|owned| owned.paused = false); // an assignment forgets what was paused
+    }
+
+    fn commit(
+        &mut self,
+        partition: i32,
+        assignment: u64,
+        offset: i64,
+        metadata: &str,
+        answer: oneshot::Sender<Result<(), CommitFailed>>,
+    ) {
+        let outcome = if self.is_ours(partition, assignment) {
+            lock(&self.settled).remove(&partition);
+            let committed = self.handle.commit(partition, offset, metadata).map_err(CommitFailed::from);
+            if committed.is_ok() && !self.is_ours(partition, assignment) { Err(CommitFailed::Fenced) } else { committed }
+        } else {
+            Err(CommitFailed::Fenced)
+        };
+        // An owner that was dropped meanwhile does not want to know.
+        let _ = answer.send(outcome);
+    }
+
+    fn is_ours(&self, partition: i32, assignment: u64) -> bool {
+        assignment == self.assignment
+            && self.owned.contains_key(&partition)
+            && !self.handle.is_assignment_lost()
+            && self.handle.member() == self.member
+    }
+
+    fn rejoin(&mut self) {
+        warn!("leaving the group and joining it again");
+        self.forget();
+        if let Err(error) = self.handle.leave().and_then(|()| self.handle.subscribe()) {
+            warn!(%error, "could not join the group again");
+        }
+    }
+
+    fn pause_and_resume(&mut self) {
+        for (&partition, owned) in &mut self.owned {
+            let held = owned.held_bytes.load(Ordering::Relaxed);
+            let change = match owned.paused {
+                false if held > HELD_BYTES_MAX => self.handle.pause(partition),
+                true if held < HELD_BYTES_LOW => self.handle.resume(partition),
+                _ => continue,
+            };
+            match change {
+                Ok(()) => owned.paused = !owned.paused,
+                Err(error) => warn!(%error, partition, "could not pause or resume"),
+            }
+        }
+    }
+}
+
+impl Owned {
+    fn hand_over(&mut self) {
+        if !self.chunk.is_empty() {
+            let chunk = std::mem::take(&mut self.chunk);
+            self.held_bytes.fetch_add(chunk.size(), Ordering::Relaxed);
+            self.deliver(Delivery::Records(chunk));
+        }
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        // An owner that ended by itself is being revoked; what it did not take is read again.
+        let _ = self.deliveries.send(Tagged { start: self.start, delivery });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,198 @@
+//! One owned partition's log, as its owner sees it: reading, committing, asking.
+//!
+//! The thread that polls is the only one that touches the group; this side sends it commands and waits for answers.
+//! Holds: a delivery of an earlier start is never handed over; a commit of an earlier assignment is refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::Timestamp;
+use crate::publish::Publisher;
+use crate::source::Chunk;
+use crate::source::kafka::{Committed, Error, Handle, topic_id};
+
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the polling thread hands over.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Records in order.
+    Records(Chunk),
+    /// All records up to this offset were handed over.
+    End(i64),
+    /// Reading failed; nothing more comes before the next start.
+    Failed(Error),
+}
+
+/// A delivery, with the start it belongs to.
+pub(super) struct Tagged {
+    pub(super) start: u64,
+    pub(super) delivery: Delivery,
+}
+
+/// What an owner asks of the polling thread.
+pub(super) enum Command {
+    /// Read from `offset` on; deliveries carry `start`.
+    StartAt { partition: i32, assignment: u64, start: u64, offset: i64 },
+    /// Commit, and say whether we were the owner throughout.
+    Commit { partition: i32, assignment: u64, offset: i64, metadata: String, answer: oneshot::Sender<Result<(), CommitFailed>> },
+    /// Everything up to `offset` is written and no intent stands: may be committed when the partition is taken away.
+    Settled { partition: i32, assignment: u64, offset: i64 },
+    /// Leave the group and join again.
+    Rejoin { assignment: u64 },
+}
+
+/// A commit that cannot be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitFailed {
+    /// The partition is not ours any more, or may not be.
+    #[error("the partition was taken away")]
+    Fenced,
+    /// The broker's answer, or none.
+    #[error(transparent)]
+    Kafka(#[from] Error),
+}
+
+/// One partition while we own it: its deliveries, and the link to ask and to commit through.
+pub struct PartitionLog {
+    pub(super) link: Link,
+    pub(super) start: u64,
+    pub(super) deliveries: mpsc::UnboundedReceiver<Tagged>,
+    pub(super) held_bytes: Arc<AtomicUsize>,
+}
+
+/// How an owner reaches the group and the log. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    pub(super) partition: i32,
+    pub(super) assignment: u64,
+    pub(super) commands: Sender<Command>,
+    pub(super) handle: Arc<Handle>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) topic: Arc<str>,
+    pub(super) fixed_topic_id: Option<Arc<str>>,
+}
+
+impl PartitionLog {
+    /// The way to ask and to commit.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Reads from this offset on. What was on its way from before is forgotten.
+    pub fn start_at(&mut self, offset: i64) {
+        self.start += 1;
+        let (partition, assignment) = (self.link.partition, self.link.assignment);
+        self.link.send(Command::StartAt { partition, assignment, start: self.start, offset });
+    }
+
+    /// The next delivery. Safe to drop while waiting.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            match self.deliveries.recv().await {
+                Some(Tagged { start, delivery }) if start == self.start => return delivery,
+                Some(Tagged { delivery: Delivery::Records(chunk), .. }) => self.release(&chunk),
+                Some(_) => {}
+                None => std::future::pending().await, // the polling thread ended; so will we
+            }
+        }
+    }
+
+    /// Says that a chunk's records were taken, so that more may be fetched.
+    pub fn release(&self, chunk: &Chunk) {
+        self.held_bytes.fetch_sub(chunk.size(), Ordering::Relaxed);
+    }
+}
+
+impl Link {
+    /// Which partition it is.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Commits an offset with an intent (or `""` for none).
+    ///
+    /// # Errors
+    /// Whenever it is not certain that the commit was made while the partition was ours.
+    pub async fn commit(&self, offset: i64, metadata: String) -> Result<(), CommitFailed> {
+        let (answer, answered) = oneshot::channel();
+        let (partition, assignment) = (self.partition, self.assignment);
+        self.send(Command::Commit { partition, assignment, offset, metadata, answer });
+        answered.await.unwrap_or(Err(CommitFailed::Fenced))
+    }
+
+    /// Everything up to `offset` is written.
+    pub fn settled(&self, offset: i64) {
+        self.send(Command::Settled { partition: self.partition, assignment: self.assignment, offset });
+    }
+
+    /// Leaves the group: only a new generation fences a commit that is still under way.
+    pub fn rejoin(&self) {
+        self.send(Command::Rejoin { assignment: self.assignment });
+    }
+
+    /// The committed offset with its metadata.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn committed(&self) -> Result<Option<Committed>, Error> {
+        let partition = self.partition;
+        self.ask(move |handle| handle.committed(partition, QUESTION_TIMEOUT)).await
+    }
+
+    /// The log's first offset and the one behind its last record.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn bounds(&self) -> Result<(i64, i64), Error> {
+        let partition = self.partition;
+        self.ask(move |handle| handle.bounds(partition, QUESTION_TIMEOUT)).await
+    }
+
+    /// The first offset whose record is not older than `time`.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn offset_of_time(&self, time: Timestamp) -> Result<Option<i64>, Error> {
+        let partition = self.partition;
+        self.ask(move |handle| handle.offset_of_time(partition, time, QUESTION_TIMEOUT)).await
+    }
+
+    /// The topic's id now.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn topic_id(&self) -> Result<String, Error> {
+        if let Some(id) = &self.fixed_topic_id {
+            return Ok(id.to_string());
+        }
+        let (publisher, topic) = (Arc::clone(&self.publisher), Arc::clone(&self.topic));
+        blocking(move || topic_id(publisher.native_ptr(), &topic, QUESTION_TIMEOUT)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Handle) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let handle = Arc::clone(&self.handle);
+        blocking(move || question(&handle)).await
+    }
+
+    fn send(&self, command: Command) {
+        // A polling thread that ended revoked us first; nobody is left to mind.
+        if self.commands.send(command).is_ok() {
+            self.handle.wake();
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(answer) => answer,
+        Err(_) => std::future::pending().await, // the runtime is shutting down
+    }
+}

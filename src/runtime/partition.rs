@@ -1,0 +1,238 @@
+//! The life of one owned partition: decide where to begin, form batches, have them written.
+//!
+//! One task for each. It is dropped at any await when the partition is taken away; the protocol expects that as it expects a crash.
+//! Holds: at most one batch is being written while the next is formed; a batch that cannot be written ends the life, and the next
+//! life decides anew from what Kafka and ClickHouse know.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{error, info, warn};
+
+use super::begin::{self, Begun};
+use super::gather;
+use super::log::PartitionLog;
+use super::progress::Standing;
+use super::reader::{Reader, Step};
+use super::shared::Shared;
+use super::write;
+use crate::engine::Engine;
+use crate::engine::assignment::Stop;
+use crate::sink::Origin;
+
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Behind the log's end for this long, offsets without records are taken into an empty batch, and the offset is committed alone.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+
+/// Why a life ended.
+#[derive(Debug)]
+pub enum End {
+    /// A guard: nothing is done until a person has looked.
+    Stop(Stop),
+    /// A guard that tripped before and was not recovered since.
+    StillStopped(Stop),
+    /// Something moved; decide again.
+    Restart(String),
+    /// A commit may still be under way; only a new generation fences it.
+    Rejoin(String),
+    /// Asked to end, and everything formed is written.
+    Drained,
+}
+
+/// Owns a partition until it is taken away or the service ends.
+pub async fn own(log: PartitionLog, shared: Arc<Shared>) {
+    let mut reader = Reader::new(log);
+    let partition = reader.link().partition();
+    loop {
+        match live(&mut reader, &shared).await {
+            End::Restart(reason) => {
+                warn!(partition, reason, "deciding again where to read");
+                sleep(RETRY_AFTER).await;
+            }
+            End::Rejoin(reason) => {
+                warn!(partition, reason, "a commit is in doubt");
+                shared.metrics.commits_failed.inc();
+                return reader.link().rejoin();
+            }
+            End::Stop(stop) => return stand_still(&reader, &stop, true, &shared).await,
+            End::StillStopped(stop) => return stand_still(&reader, &stop, false, &shared).await,
+            End::Drained => return,
+        }
+    }
+}
+
+/// Says why, remembers it, and waits for the partition to be taken away or the service to end.
+async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared) {
+    let partition = reader.link().partition();
+    let (guard, reason) = (stop.kind.as_str(), &stop.reason);
+    error!(
+        partition,
+        guard, reason, "partition stopped until a person has looked (docs/exactly-once.md); its events stay in Kafka"
+    );
+    shared.metrics.guard(stop.kind).inc();
+    let _stopped = shared.metrics.stopped();
+    while is_new {
+        match remember(reader, stop, shared).await {
+            Ok(()) => break,
+            Err(error) => warn!(partition, error = format!("{error:#}"), "could not remember the stop; trying again"),
+        }
+        sleep(RETRY_AFTER).await;
+    }
+    shared.drained().await;
+}
+
+async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Result<()> {
+    let (origin, _) = gather::origin(reader.link(), shared).await?;
+    Ok(shared.remember_stop(&origin, stop).await?)
+}
+
+async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
+    let begun = tokio::select! {
+        begun = begin::begin(reader, shared) => begun,
+        // A promise that is being looked into keeps; the next owner looks again.
+        () = shared.drained() => return End::Drained,
+    };
+    match begun {
+        Ok(begun) => consume(reader, begun, shared).await,
+        Err(end) => end,
+    }
+}
+
+type Writing = Pin<Box<dyn Future<Output = Result<i64, End>> + Send>>;
+
+/// Forms batches and has them written, one after the other, until something ends it.
+async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End {
+    let Begun { engine, origin, written_to, committed } = begun;
+    let mut former = Former {
+        engine,
+        origin: Arc::new(origin),
+        written_to,
+        committed,
+        opened: None,
+        end: None,
+        writing: None,
+        writing_since: None,
+    };
+    let mut drain = shared.drain.clone();
+    info!(partition = reader.link().partition(), from = former.engine.next(), "reading");
+    loop {
+        let draining = *drain.borrow_and_update();
+        let waiting = if draining { false } else { former.form(reader, shared) };
+        if let Err(end) = former.write_if_due(reader, shared, waiting || draining).await {
+            return end;
+        }
+        if draining && former.writing.is_none() && former.engine.is_empty() {
+            return former.commit_alone(reader).await.err().unwrap_or(End::Drained);
+        }
+        former.report(reader, shared);
+        let due = former.due(shared);
+        tokio::select! {
+            written = async { match former.writing.as_mut() { Some(writing) => writing.await, None => std::future::pending().await } } => {
+                (former.writing, former.writing_since) = (None, None);
+                match written {
+                    Ok(to) => {
+                        former.written_to = Some(to);
+                        reader.link().settled(to);
+                    }
+                    Err(end) => return end,
+                }
+            }
+            step = reader.fill(), if !waiting && !draining => match step {
+                Step::Records => former.end = None,
+                Step::End(offset) => former.end = Some((offset, Instant::now())),
+                Step::Failed(error) => return End::Restart(error.to_string()),
+            },
+            () = async { match due { Some(due) => sleep_until(due).await, None => std::future::pending().await } } => {}
+            _ = drain.changed(), if !draining => {}
+        }
+    }
+}
+
+/// The batch being formed and the one being written.
+struct Former {
+    engine: Engine,
+    origin: Arc<Origin>,
+    written_to: Option<i64>,
+    committed: Option<i64>,
+    opened: Option<Instant>,
+    end: Option<(i64, Instant)>,
+    writing: Option<Writing>,
+    writing_since: Option<Instant>,
+}
+
+impl Former {
+    /// Takes records while the open batch has room. Whether some wait because it has none.
+    fn form(&mut self, reader: &mut Reader, shared: &Shared) -> bool {
+        if self.engine.is_empty() {
+            self.engine.set_prices(&shared.books.current());
+        }
+        while let Some(record) = reader.peek() {
+            let full = self.engine.events() >= shared.batch.events_max || self.engine.bytes() >= shared.batch.bytes_max;
+            if full || !self.engine.fits(&record) {
+                return true;
+            }
+            self.engine.apply(&record);
+            self.opened.get_or_insert_with(Instant::now);
+            reader.advance();
+        }
+        false
+    }
+
+    /// Starts writing the open batch when it is due and none is being written; commits alone when there is nothing else to do.
+    async fn write_if_due(&mut self, reader: &Reader, shared: &Arc<Shared>, now: bool) -> Result<(), End> {
+        if self.writing.is_some() {
+            return Ok(());
+        }
+        if !self.engine.is_empty() {
+            let aged = self.opened.is_some_and(|opened| opened.elapsed() >= shared.batch_age());
+            if now || aged {
+                self.start_writing(self.engine.next(), reader, shared);
+            }
+            return Ok(());
+        }
+        let Some((end, _)) = self.end.filter(|(_, since)| since.elapsed() >= IDLE_AFTER) else { return Ok(()) };
+        if end > self.engine.from() {
+            self.start_writing(end, reader, shared);
+            return Ok(());
+        }
+        self.commit_alone(reader).await
+    }
+
+    fn start_writing(&mut self, to: i64, reader: &Reader, shared: &Arc<Shared>) {
+        let batch = self.engine.close(to);
+        self.writing_since = self.opened.take();
+        self.committed = Some(batch.from);
+        let (link, shared, origin, prev) = (reader.link().clone(), Arc::clone(shared), Arc::clone(&self.origin), self.written_to);
+        self.writing = Some(Box::pin(async move { write::promise_and_write(&link, &shared, &origin, batch, prev).await }));
+    }
+
+    /// Commits what is written, without an intent. Never while one stands.
+    async fn commit_alone(&mut self, reader: &Reader) -> Result<(), End> {
+        let Some(to) = self.written_to.filter(|to| self.committed != Some(*to)) else { return Ok(()) };
+        reader.link().commit(to, String::new()).await.map_err(|error| End::Rejoin(error.to_string()))?;
+        self.committed = Some(to);
+        Ok(())
+    }
+
+    fn report(&self, reader: &Reader, shared: &Shared) {
+        let (window_ids, window_ms) = self.engine.window();
+        let oldest_unwritten = self.writing_since.or(self.opened);
+        shared.progress.report(reader.link().partition(), Standing { oldest_unwritten, window_ids, window_ms });
+    }
+
+    /// When something is to be done although nothing arrives.
+    fn due(&self, shared: &Shared) -> Option<Instant> {
+        if self.writing.is_some() {
+            return None;
+        }
+        if let Some(opened) = self.opened {
+            return Some(opened + shared.batch_age());
+        }
+        let (end, since) = self.end?;
+        let something = end > self.engine.from() || self.written_to.is_some_and(|to| self.committed != Some(to));
+        something.then(|| since + IDLE_AFTER)
+    }
+}

@@ -1,0 +1,53 @@
+//! Where each owned partition stands, for the gauges that show the worst of them or their sum.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::telemetry::Metrics;
+
+/// One partition's state after its last step.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing {
+    /// When the oldest record that is not yet in ClickHouse was taken.
+    pub oldest_unwritten: Option<Instant>,
+    /// Ids in the window for duplicates.
+    pub window_ids: usize,
+    /// Milliseconds that the window reaches back.
+    pub window_ms: i64,
+}
+
+/// The standing of all owned partitions.
+#[derive(Debug, Default)]
+pub struct Progress {
+    partitions: Mutex<BTreeMap<i32, Standing>>,
+}
+
+impl Progress {
+    /// Notes where a partition stands.
+    pub fn report(&self, partition: i32, standing: Standing) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, standing);
+    }
+
+    /// Forgets a partition that is not ours any more.
+    pub fn forget(&self, partition: i32) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+
+    /// Shows it.
+    pub fn show(&self, metrics: &Metrics) {
+        let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let shortest = partitions.values().map(|standing| standing.window_ms).min().unwrap_or(0);
+        let ids: usize = partitions.values().map(|standing| standing.window_ids).sum();
+        let oldest = partitions.values().filter_map(|standing| standing.oldest_unwritten).min();
+        metrics.dedupe_window_seconds.set(seconds(shortest));
+        metrics.dedupe_ids.set(i64::try_from(ids).unwrap_or(i64::MAX));
+        metrics.oldest_uncommitted_seconds.set(oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));
+    }
+}
+
+#[expect(clippy::float_arithmetic, reason = "a gauge in seconds")]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}

@@ -1,0 +1,189 @@
+//! What all partitions of this process share.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::books::Books;
+use super::clock;
+use super::partition::End;
+use super::progress::Progress;
+use crate::book::Book;
+use crate::engine::Rules;
+use crate::engine::assignment::Stop;
+use crate::price::Prices;
+use crate::publish::Publisher;
+use crate::sink::{Block, Origin};
+use crate::source::kafka;
+use crate::store::{self, Check, Insert, Source, Store};
+use crate::telemetry::{Health, Metrics, Outcome};
+
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// When a batch is full.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// Records.
+    pub events_max: u64,
+    /// Bytes of memory.
+    pub bytes_max: usize,
+    /// Since its first record.
+    pub age_max: Duration,
+    /// Inserts a second and table that one instance makes at most, however many partitions it owns.
+    pub inserts_per_second_max: u32,
+}
+
+/// How long rows stay: what the check of old batches must know.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Days of `usage_log`; 0: it is off.
+    pub usage_log_days: u32,
+    /// Days of `rejected_events`.
+    pub rejected_days: u32,
+}
+
+/// Everything a partition's owner needs beside its log.
+pub struct Shared {
+    /// ClickHouse.
+    pub store: Store,
+    /// Dead letters.
+    pub publisher: Arc<Publisher>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether we can write.
+    pub health: Arc<Health>,
+    /// The price book.
+    pub books: Books,
+    /// What decides about events.
+    pub rules: Rules,
+    /// The id of the users key.
+    pub hash_key_id: String,
+    /// The events topic.
+    pub topic: Arc<str>,
+    /// When a batch is full.
+    pub batch: BatchLimits,
+    /// How long rows stay.
+    pub keep: Keep,
+    /// How many partitions are ours.
+    pub owned: Arc<AtomicUsize>,
+    /// Where each of them stands.
+    pub progress: Progress,
+    /// Becomes true when the service is to end.
+    pub drain: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// How old a batch becomes: older with many partitions, so that ClickHouse gets few, large inserts.
+    pub fn batch_age(&self) -> Duration {
+        let owned = u32::try_from(self.owned.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        self.batch.age_max.max(Duration::from_secs(1) * owned / self.batch.inserts_per_second_max.max(1))
+    }
+
+    /// Inserts a block once.
+    pub async fn insert(&self, block: &Block, token: &str) -> Insert {
+        let (table, began) = (block.table.name(), Instant::now());
+        let insert = self.store.insert(table, block.table.columns(), token, block.body.clone()).await;
+        let outcome = if matches!(insert, Insert::Done) { Outcome::Done } else { Outcome::Doubt };
+        self.metrics.insert(table, outcome, began.elapsed());
+        self.health.set_store_writable(matches!(insert, Insert::Done));
+        insert
+    }
+
+    /// Asks ClickHouse until it answers. It may be away for hours: nothing is lost meanwhile, so nothing else is done.
+    pub async fn until_answered<T, F: Future<Output = Result<T, store::Error>>>(
+        &self,
+        what: &'static str,
+        ask: impl Fn() -> F,
+    ) -> T {
+        until_answered(what, ask).await
+    }
+
+    /// Asks Kafka until it answers.
+    pub async fn until_kafka_answers<T, F: Future<Output = Result<T, kafka::Error>>>(
+        &self,
+        what: &'static str,
+        ask: impl Fn() -> F,
+    ) -> T {
+        until_answered(what, ask).await
+    }
+
+    /// Which life of the topic this is; begins the first when nothing is known.
+    ///
+    /// # Errors
+    /// ClickHouse cannot be asked.
+    pub async fn source(&self, topic_id: &str) -> Result<Source, store::Error> {
+        match self.store.source(&self.topic).await? {
+            Some(source) => Ok(source),
+            None => self.store.begin_source(&self.topic, topic_id, clock::now()).await,
+        }
+    }
+
+    /// Prices as they were at a version: a batch that is formed again costs what it cost.
+    pub async fn prices_at(&self, version: u64) -> Result<Arc<Prices>, End> {
+        let current = self.books.current();
+        if current.version() == version {
+            return Ok(current);
+        }
+        let book = self.until_answered("read the price book", || self.store.book()).await;
+        if book.version() < version {
+            return Err(End::Restart(format!("version {version} of the price book is not there yet")));
+        }
+        Ok(Arc::new(Prices::new(&Book::at_version(&book, version))))
+    }
+
+    /// Remembers a stop, so that it stands until a person has looked.
+    ///
+    /// # Errors
+    /// ClickHouse cannot be asked.
+    pub async fn remember_stop(&self, origin: &Origin, stop: &Stop) -> Result<(), store::Error> {
+        let stop = store::Stop {
+            source_epoch: origin.source_epoch.clone(),
+            topic: origin.topic.clone(),
+            partition: origin.partition,
+            kind: stop.kind.as_str().to_owned(),
+            reason: stop.reason.clone(),
+            at: clock::now(),
+            cleared: 0,
+        };
+        self.store.stop(&stop).await
+    }
+
+    /// What the check of old batches is to look at.
+    pub fn check<'a>(&self, origin: &'a Origin) -> Check<'a> {
+        Check {
+            source_epoch: &origin.source_epoch,
+            topic: &origin.topic,
+            partition: origin.partition,
+            usage_log_keep_days: self.keep.usage_log_days,
+            rejected_keep_days: self.keep.rejected_days,
+            log_append_time: self.rules.window.expire_by_time,
+        }
+    }
+
+    /// Waits until the service is to end.
+    pub async fn drained(&self) {
+        let mut drain = self.drain.clone();
+        // A sender that is gone says the same.
+        let _ = drain.wait_for(|drain| *drain).await;
+    }
+}
+
+async fn until_answered<T, E: std::error::Error, F: Future<Output = Result<T, E>>>(what: &'static str, ask: impl Fn() -> F) -> T {
+    let mut told = false;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(what, %error, "waiting; it goes on by itself");
+                }
+                sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Writing a batch: the intent, the dead letters, the inserts with their witnesses, and last the row in `batches`.
+//!
+//! Holds: nothing is inserted before the intent is committed by the partition's owner; a token is a hint and the witness the proof;
+//! any answer but success is doubt, never "nothing happened"; the row in `batches` says that all tables have the range.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use super::clock;
+use super::log::Link;
+use super::partition::End;
+use super::shared::Shared;
+use crate::engine::assignment::{Stop, StopKind};
+use crate::engine::{Batch, DeadLetter, Intent};
+use crate::model::{Month, Timestamp};
+use crate::sink::{self, BatchKind, BatchRow, Block, Origin, Stamp, Table};
+use crate::store::{Insert, Proof, Range};
+
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The token itself and `/r1` to `/r9`, for tokens whose rows never appeared.
+const TOKENS_MAX: u8 = 10;
+
+/// Promises a batch and writes it; gives where it ends. `prev` is where the batch before it ended, as far as we know.
+///
+/// # Errors
+/// Whatever means that the partition's life must end: see [`End`].
+pub async fn promise_and_write(link: &Link, shared: &Shared, origin: &Origin, batch: Batch, prev: Option<i64>) -> Result<i64, End> {
+    same_topic(link, shared, origin).await?;
+    let ask = || shared.store.end_of_batches(&origin.source_epoch, &origin.topic, origin.partition);
+    let end = shared.until_answered("read the end of `batches`", ask).await;
+    if end != prev || prev.is_some_and(|prev| prev != batch.from) {
+        return Err(End::Restart(format!("`batches` ends at {end:?}, this batch begins at {}", batch.from)));
+    }
+    let intent = Intent::new(&batch, prev, &shared.hash_key_id, &origin.topic_id, clock::now());
+    link.commit(batch.from, intent.to_string()).await.map_err(|error| End::Rejoin(error.to_string()))?;
+    write_promised(link, shared, origin, batch, &intent, false).await
+}
+
+/// Writes a batch whose intent stands. `in_doubt`: some of it may be written already.
+///
+/// # Errors
+/// A guard that tripped.
+pub async fn write_promised(
+    link: &Link,
+    shared: &Shared,
+    origin: &Origin,
+    batch: Batch,
+    intent: &Intent,
+    in_doubt: bool,
+) -> Result<i64, End> {
+    publish_dead_letters(link, shared, &batch.dead_letters).await;
+    let stamp = Stamp { from: batch.from, to: batch.to, price_version: intent.price_version, written_at: intent.time };
+    let Batch { rows, tally, received, record_time_max, .. } = batch;
+    let mut blocks = sink::blocks(&rows, origin, &stamp);
+    if shared.keep.usage_log_days == 0 {
+        blocks.retain(|block| block.table != Table::UsageLog);
+    }
+    let (counts, digest) = (rows.counts, rows.digest);
+    drop(rows); // the blocks are what is kept while ClickHouse is away
+    let written = Written { origin, stamp: &stamp, digest, blocks: &blocks, received };
+    written.insert_all(shared, in_doubt).await?;
+    insert_batches_row(shared, origin, &stamp, &batch_row(intent, record_time_max)).await?;
+    shared.metrics.count_batch(counts, &tally);
+    Ok(stamp.to)
+}
+
+/// The row in `batches` that an intent promises.
+pub fn batch_row(intent: &Intent, record_time_max: Timestamp) -> BatchRow {
+    BatchRow {
+        kind: BatchKind::Batch,
+        counts: intent.counts,
+        digest: intent.digest,
+        prev: intent.prev,
+        leader_epoch: intent.leader_epoch,
+        hash_key_id: intent.hash_key_id.clone(),
+        record_time_max,
+    }
+}
+
+/// Writes the last row of a range, and sees it there.
+///
+/// # Errors
+/// A guard that tripped.
+pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp, row: &BatchRow) -> Result<(), End> {
+    let block = sink::batches_row(row, origin, stamp);
+    let ask = || shared.store.batches_row(&origin.source_epoch, &origin.topic, origin.partition, stamp.from);
+    let mut attempt = Attempt::default();
+    loop {
+        let insert = attempt.send(shared, &block).await?;
+        match shared.until_answered("read `batches` back", ask).await {
+            Some(seen)
+                if seen.offset_to == stamp.to && seen.digest == row.digest && seen.kind == row.kind.as_str() && seen.count == 1 =>
+            {
+                return Ok(());
+            }
+            Some(seen) => {
+                let (from, to, count) = (stamp.from, seen.offset_to, seen.count);
+                let reason =
+                    format!("`batches` has {count} rows from {from}, the furthest to {to}, where one to {} belongs", stamp.to);
+                return Err(End::Stop(Stop::new(StopKind::Overlap, reason)));
+            }
+            None => wait_if_doubtful(&insert).await,
+        }
+    }
+}
+
+/// The blocks of one batch on their way.
+struct Written<'a> {
+    origin: &'a Origin,
+    stamp: &'a Stamp,
+    digest: u64,
+    blocks: &'a [Block],
+    received: Option<(Timestamp, Timestamp)>,
+}
+
+impl Written<'_> {
+    /// Inserts every block and sees every witness.
+    async fn insert_all(&self, shared: &Shared, in_doubt: bool) -> Result<(), End> {
+        let mut attempts: Vec<Attempt> = self.blocks.iter().map(|_| Attempt::default()).collect();
+        let mut doubtful = in_doubt;
+        if !in_doubt {
+            for (block, attempt) in self.blocks.iter().zip(&mut attempts) {
+                doubtful |= matches!(attempt.send(shared, block).await?, Insert::Doubt(_));
+            }
+        }
+        let _doubt = doubtful.then(|| shared.metrics.in_doubt());
+        loop {
+            let proofs = self.proofs(shared).await;
+            let mut absent = false;
+            for (block, attempt) in self.blocks.iter().zip(&mut attempts) {
+                match judge(block, self.digest, &proofs) {
+                    Seen::There => {}
+                    Seen::Absent => {
+                        absent = true;
+                        let insert = attempt.send(shared, block).await?;
+                        wait_if_doubtful(&insert).await;
+                    }
+                    Seen::Wrong(reason) => return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason))),
+                }
+            }
+            if !absent {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn proofs(&self, shared: &Shared) -> Vec<Proof> {
+        if self.blocks.is_empty() {
+            return Vec::new();
+        }
+        let rollups = self.blocks.iter().filter(|block| block.table == Table::UsageHourly);
+        let months: Vec<Month> = rollups.map(|block| block.month).collect();
+        let range = Range {
+            source_epoch: &self.origin.source_epoch,
+            topic: &self.origin.topic,
+            topic_id: &self.origin.topic_id,
+            partition: self.origin.partition,
+            from: self.stamp.from,
+            to: self.stamp.to,
+            months: &months,
+            received: self.received,
+        };
+        shared.until_answered("read the witnesses", || shared.store.witnesses(&range)).await
+    }
+}
+
+enum Seen {
+    There,
+    Absent,
+    Wrong(String),
+}
+
+fn judge(block: &Block, digest: u64, proofs: &[Proof]) -> Seen {
+    let mut there = false;
+    let name = block.table.name();
+    for proof in proofs.iter().filter(|proof| proof.table == name && proof.month == block.month.0) {
+        if proof.digest != digest || proof.digests != 1 {
+            return Seen::Wrong(format!("`{name}` holds rows of this range with another digest"));
+        }
+        let once = if matches!(block.table, Table::UsageLog | Table::RejectedEvents) { block.rows } else { 1 };
+        if proof.count != once {
+            return Seen::Wrong(format!("`{name}` holds {} of {once} for this range and month {}", proof.count, block.month));
+        }
+        there = true;
+    }
+    if there { Seen::There } else { Seen::Absent }
+}
+
+/// How often a block was sent, and under which token it goes next.
+#[derive(Default)]
+struct Attempt {
+    token: u8,
+}
+
+impl Attempt {
+    /// Sends the block once. Only success moves to the next token: absent after a success, a token is burnt.
+    async fn send(&mut self, shared: &Shared, block: &Block) -> Result<Insert, End> {
+        if self.token >= TOKENS_MAX {
+            let reason = format!("`{}` answers success under ten tokens and shows no rows of {}", block.table.name(), block.token);
+            return Err(End::Stop(Stop::new(StopKind::Doubt, reason)));
+        }
+        let token = if self.token == 0 { block.token.clone() } else { format!("{}/r{}", block.token, self.token) };
+        let insert = shared.insert(block, &token).await;
+        match &insert {
+            Insert::Done => self.token += 1,
+            Insert::Doubt(error) => warn!(table = block.table.name(), token, %error, "an insert is in doubt"),
+        }
+        Ok(insert)
+    }
+}
+
+async fn wait_if_doubtful(insert: &Insert) {
+    if matches!(insert, Insert::Doubt(_)) {
+        sleep(RETRY_AFTER).await;
+    }
+}
+
+/// Until acknowledged: a rejected event is never dropped, so its partition stands still meanwhile.
+async fn publish_dead_letters(link: &Link, shared: &Shared, letters: &[DeadLetter]) {
+    let mut stopped = None;
+    while let Err(error) = shared.publisher.dead_letters(link.partition(), letters).await {
+        if stopped.is_none() {
+            shared.metrics.guard(StopKind::DeadLetter).inc();
+            stopped = Some(shared.metrics.stopped());
+        }
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        error!(partition = link.partition(), %error, source, "partition stopped until its rejected events can be kept");
+        sleep(RETRY_AFTER).await;
+    }
+    shared.metrics.dead_letters.inc_by(letters.len() as u64);
+}
+
+/// A topic that was created again under a running consumer is read on at the old position without any error, so ask.
+async fn same_topic(link: &Link, shared: &Shared, origin: &Origin) -> Result<(), End> {
+    let id = shared.until_kafka_answers("read the topic's id", || link.topic_id()).await;
+    if id == origin.topic_id {
+        return Ok(());
+    }
+    let reason = format!("the topic was deleted and created again: its id is {id}, this batch came from {}", origin.topic_id);
+    Err(End::Stop(Stop::new(StopKind::Recreated, reason)))
+}

@@ -1,0 +1,416 @@
+//! What ClickHouse knows of a partition's batches: the end of `batches`, witnesses, rows. The runtime decides by it.
+//!
+//! Holds: what belongs together is read in one query. A witness is the proof that a block was written; it carries the batch's digest, and a
+//! sum that a twin of the block would raise above 1. Rows of `usage_log` and `rejected_events` are their own witness.
+
+use serde::Deserialize;
+
+use super::time::text;
+use super::{Error, Store};
+use crate::model::{Month, Timestamp};
+
+/// A batch, to look for its witnesses.
+#[derive(Debug, Clone, Copy)]
+pub struct Range<'a> {
+    /// The source epoch.
+    pub source_epoch: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The topic's id.
+    pub topic_id: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset.
+    pub from: i64,
+    /// The offset behind the last.
+    pub to: i64,
+    /// Months of the blocks; empty: any month, which is slower.
+    pub months: &'a [Month],
+    /// The least and the greatest `received_at` of the rows, when they are known: reads less.
+    pub received: Option<(Timestamp, Timestamp)>,
+}
+
+/// What is written of one table and month of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Proof {
+    /// The table.
+    pub table: String,
+    /// The month of the block, `yyyymm`.
+    pub month: u32,
+    /// The digest of the batch that wrote it.
+    pub digest: u64,
+    /// How many digests are there: more than 1 is a contradiction.
+    pub digests: u64,
+    /// How often the block is there (rollups; 2: a twin landed), or how many rows (`usage_log`, `rejected_events`).
+    pub count: u64,
+}
+
+/// The row in `batches` that begins at an offset.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BatchRow {
+    /// The offset behind the last.
+    pub offset_to: i64,
+    /// The digest.
+    pub digest: u64,
+    /// `batch` or `gap`.
+    pub kind: String,
+    /// How many rows begin there: more than 1 is an overlap.
+    pub count: u64,
+}
+
+/// The newest row in `batches`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchEnd {
+    /// E: the offset behind the last batch.
+    pub offset_to: i64,
+    /// Where that batch begins.
+    pub offset_from: i64,
+    /// The topic's id then.
+    pub topic_id: String,
+    /// The leader epoch of its last record; -1: unknown.
+    pub leader_epoch: i32,
+    /// The newest timestamp of a record up to its end.
+    pub record_time_max: Timestamp,
+    /// `prev` of the oldest row: not -1 when rows before it were lost.
+    pub oldest_prev: i64,
+    /// Where the oldest row begins.
+    pub oldest_from: i64,
+    /// Offsets between the first and the last that no row covers.
+    pub hole_offsets: i64,
+    /// Offsets that two rows cover.
+    pub overlap_offsets: i64,
+    /// Rows whose `prev` is not the end of the row before them.
+    pub broken_prevs: u64,
+}
+
+/// A range at or behind the end of `batches` that some table has a witness of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeWitness {
+    /// The first offset.
+    pub from: i64,
+    /// The offset behind the last.
+    pub to: i64,
+    /// The topic's id it was written with.
+    pub topic_id: String,
+    /// The digests that its witnesses carry; more than one is a contradiction.
+    pub digests: Vec<u64>,
+    /// The price versions that its witnesses carry; more than one is a contradiction.
+    pub price_versions: Vec<u64>,
+    /// Table, month and how often the block is there.
+    pub blocks: Vec<(String, u32, u64)>,
+}
+
+/// Rows of `usage_log` or `rejected_events` at or behind the end of `batches`, by the digest that they carry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LogRows {
+    /// The table.
+    pub table: String,
+    /// The digest of their batch.
+    pub digest: u64,
+    /// How many.
+    pub rows: u64,
+    /// The least offset.
+    pub offset_min: i64,
+    /// The greatest offset.
+    pub offset_max: i64,
+    /// The month of the rows, `yyyymm`, one entry each.
+    pub months: Vec<u32>,
+    /// The price versions in them (`usage_log`).
+    pub price_versions: Vec<u64>,
+}
+
+/// What is known of a partition, read in one query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The newest row of `batches`, or none.
+    pub end: Option<BatchEnd>,
+    /// W: what lies at or behind the end, by its start.
+    pub witnesses: Vec<RangeWitness>,
+    /// Rows at or behind the end.
+    pub log: Vec<LogRows>,
+}
+
+#[derive(Deserialize)]
+struct FactsRow {
+    batches: u64,
+    offset_to: i64,
+    offset_from: i64,
+    topic_id: String,
+    leader_epoch: i32,
+    record_time_max_ms: i64,
+    oldest_prev: i64,
+    oldest_from: i64,
+    hole_offsets: i64,
+    overlap_offsets: i64,
+    broken_prevs: u64,
+    witnesses: Vec<WitnessRow>,
+    log: Vec<LogRows>,
+}
+
+#[derive(Deserialize)]
+struct WitnessRow {
+    table: String,
+    month: u32,
+    batch: String,
+    blocks: u64,
+    digests: Vec<u64>,
+    price_versions: Vec<u64>,
+}
+
+/// The key columns of a witness row that come before `batch`: with them the primary key finds the rows of one partition.
+const HOURLY_KEY: &str =
+    "account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')";
+const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
+
+impl Store {
+    /// Everything that the decision on assignment needs, in one query.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn facts(&self, source_epoch: &str, topic: &str, partition: i32) -> Result<Facts, Error> {
+        let part = "source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}";
+        let witness = |table: &str, key: &str| {
+            format!(
+                "SELECT '{table}' AS table, toYYYYMM(day) AS month, batch, sum(w.blocks) AS blocks, groupUniqArray(w.digest) AS digests, \
+                 groupUniqArray(w.price_version) AS price_versions FROM {table} AS w \
+                 WHERE {key} AND startsWith(batch, {{prefix:String}}) \
+                 AND toInt64OrZero(splitByChar('-', splitByChar('/', batch)[5])[1]) >= end GROUP BY month, batch"
+            )
+        };
+        let rows = |table: &str, month: &str, versions: &str| {
+            format!(
+                "SELECT '{table}' AS table, l.digest AS digest, count() AS rows, min(l.offset) AS offset_min, max(l.offset) AS offset_max, \
+                 groupUniqArray(toYYYYMM({month})) AS months, {versions} AS price_versions FROM {table} AS l \
+                 WHERE {part} AND l.offset >= end GROUP BY digest"
+            )
+        };
+        let sql = format!(
+            "WITH (SELECT max(offset_to) FROM batches WHERE {part}) AS end
+             SELECT b.*, w.witnesses AS witnesses, l.log AS log
+             FROM (
+               SELECT count() AS batches, max(r.offset_to) AS offset_to, argMax(r.offset_from, r.offset_to) AS offset_from,
+                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
+                 argMin(r.prev, r.offset_from) AS oldest_prev, min(r.offset_from) AS oldest_from,
+                 sum(greatest(0, r.offset_from - r.reach)) AS hole_offsets,
+                 sum(greatest(0, least(r.reach, r.offset_to) - r.offset_from)) AS overlap_offsets,
+                 countIf(r.reach >= 0 AND r.nth > 1 AND r.prev != r.before) AS broken_prevs
+               FROM (
+                 SELECT offset_from, offset_to, topic_id, leader_epoch, record_time_max, prev, row_number() OVER w AS nth,
+                   lagInFrame(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS before,
+                   if(nth = 1, offset_from, max(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS reach
+                 FROM batches WHERE {part} WINDOW w AS (ORDER BY offset_from, offset_to)
+               ) AS r
+             ) AS b
+             CROSS JOIN (
+               SELECT groupArray(CAST((table, month, batch, blocks, digests, price_versions),
+                 'Tuple(table String, month UInt32, batch String, blocks UInt64, digests Array(UInt64), price_versions Array(UInt64))')) AS witnesses
+               FROM ({} UNION ALL {})
+             ) AS w
+             CROSS JOIN (
+               SELECT groupArray(CAST((table, digest, rows, offset_min, offset_max, months, price_versions),
+                 'Tuple(table String, digest UInt64, rows UInt64, offset_min Int64, offset_max Int64, months Array(UInt32), price_versions Array(UInt64))')) AS log
+               FROM ({} UNION ALL {})
+             ) AS l
+             SETTINGS output_format_json_named_tuples_as_objects = 1",
+            witness("usage_hourly", HOURLY_KEY),
+            witness("session_users", USERS_KEY),
+            rows("usage_log", "day", "groupUniqArray(l.price_version)"),
+            rows("rejected_events", "received_at", "CAST([], 'Array(UInt64)')"),
+        );
+        let prefix = format!("{source_epoch}/{topic}/{partition}/");
+        let params =
+            [("epoch", source_epoch), ("topic", topic), ("partition", &partition.to_string()), ("prefix", prefix.as_str())];
+        facts(self.row(&sql, &params).await?)
+    }
+
+    /// The end of `batches`, for an intent's `prev`: cheap, along the key.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn end_of_batches(&self, source_epoch: &str, topic: &str, partition: i32) -> Result<Option<i64>, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            offset_to: i64,
+        }
+        let sql = "SELECT offset_to FROM batches WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} \
+                   ORDER BY source_epoch DESC, topic DESC, partition DESC, offset_from DESC, offset_to DESC LIMIT 1";
+        let params = [("epoch", source_epoch), ("topic", topic), ("partition", &partition.to_string())];
+        Ok(self.rows(sql, &params).await?.pop().map(|row: Row| row.offset_to))
+    }
+
+    /// The ends of all partitions of a topic, in one query.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn ends(&self, source_epoch: &str, topic: &str) -> Result<Vec<(i32, i64)>, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            partition: i32,
+            end: i64,
+        }
+        let sql = "SELECT partition, max(offset_to) AS end FROM batches \
+                   WHERE source_epoch = {epoch:String} AND topic = {topic:String} GROUP BY partition ORDER BY partition";
+        let rows: Vec<Row> = self.rows(sql, &[("epoch", source_epoch), ("topic", topic)]).await?;
+        Ok(rows.into_iter().map(|row| (row.partition, row.end)).collect())
+    }
+
+    /// Every proof of a batch in the four tables that come before `batches`, in one query. Asked after every flush.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn witnesses(&self, range: &Range<'_>) -> Result<Vec<Proof>, Error> {
+        let part = "source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} \
+                    AND offset >= {from:Int64} AND offset < {to:Int64}";
+        let (days, months) = spelled(range.months);
+        let (in_days, in_months) = match range.months {
+            [] => ("", ""),
+            _ => (" AND day IN {days:Array(Date)}", " AND toYYYYMM(day) IN {months:Array(UInt32)}"),
+        };
+        let received = if range.received.is_some() {
+            " AND received_at >= toDateTime64({received_min:String}, 3, 'UTC') AND received_at <= toDateTime64({received_max:String}, 3, 'UTC')"
+        } else {
+            ""
+        };
+        let sql = format!(
+            "SELECT 'usage_log' AS table, toYYYYMM(day) AS month, max(l.digest) AS digest, uniqExact(l.digest) AS digests, count() AS count
+             FROM usage_log AS l WHERE {part}{in_months}{received} GROUP BY month
+             UNION ALL
+             SELECT 'session_users' AS table, toYYYYMM(day) AS month, max(w.digest) AS digest, uniqExact(w.digest) AS digests, sum(w.blocks) AS count
+             FROM session_users AS w WHERE {USERS_KEY}{in_days} AND batch = {{witness:String}} GROUP BY month
+             UNION ALL
+             SELECT 'usage_hourly' AS table, toYYYYMM(day) AS month, max(w.digest) AS digest, uniqExact(w.digest) AS digests, sum(w.blocks) AS count
+             FROM usage_hourly AS w WHERE {HOURLY_KEY}{in_days} AND batch = {{witness:String}} GROUP BY month
+             UNION ALL
+             SELECT 'rejected_events' AS table, toYYYYMM(received_at) AS month, max(l.digest) AS digest, uniqExact(l.digest) AS digests, count() AS count
+             FROM rejected_events AS l WHERE {part}{received} GROUP BY month"
+        );
+        let witness =
+            format!("{}/{}/{}/{}/{}-{}", range.source_epoch, range.topic, range.partition, range.topic_id, range.from, range.to);
+        let (partition, from, to) = (range.partition.to_string(), range.from.to_string(), range.to.to_string());
+        let (least, greatest) = range.received.unwrap_or((Timestamp::MIN, Timestamp::MAX));
+        let (least, greatest) = (text(least.clamped()), text(greatest.clamped()));
+        let params = [
+            ("epoch", range.source_epoch),
+            ("topic", range.topic),
+            ("partition", &partition),
+            ("from", &from),
+            ("to", &to),
+            ("witness", &witness),
+            ("days", &days),
+            ("months", &months),
+            ("received_min", &least),
+            ("received_max", &greatest),
+        ];
+        self.rows(&sql, &params).await
+    }
+
+    /// The row of `batches` that begins at an offset, read back after it was written.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn batches_row(&self, source_epoch: &str, topic: &str, partition: i32, from: i64) -> Result<Option<BatchRow>, Error> {
+        let sql = "SELECT max(b.offset_to) AS offset_to, argMax(b.digest, b.offset_to) AS digest, argMax(toString(b.kind), b.offset_to) AS kind, \
+                   count() AS count FROM batches AS b WHERE source_epoch = {epoch:String} AND topic = {topic:String} \
+                   AND partition = {partition:Int32} AND offset_from = {from:Int64} HAVING count > 0";
+        let params =
+            [("epoch", source_epoch), ("topic", topic), ("partition", &partition.to_string()), ("from", &from.to_string())];
+        Ok(self.rows(sql, &params).await?.pop())
+    }
+
+    /// Whether an insert still runs whose token is `token`, or begins with it and a slash.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn running(&self, token: &str) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            running: u64,
+        }
+        let sql = "SELECT count() AS running FROM system.processes \
+                   WHERE startsWith(query_id, concat({token:String}, '/')) OR startsWith(query_id, concat({token:String}, '#'))";
+        self.row(sql, &[("token", token)]).await.map(|row: Row| row.running > 0)
+    }
+}
+
+/// Months as an array of their first days, and as an array of numbers.
+fn spelled(months: &[Month]) -> (String, String) {
+    let days: Vec<String> = months.iter().map(|month| format!("'{:04}-{:02}-01'", month.0 / 100, month.0 % 100)).collect();
+    let numbers: Vec<String> = months.iter().map(ToString::to_string).collect();
+    (format!("[{}]", days.join(",")), format!("[{}]", numbers.join(",")))
+}
+
+fn facts(row: FactsRow) -> Result<Facts, Error> {
+    let end = (row.batches > 0).then_some(BatchEnd {
+        offset_to: row.offset_to,
+        offset_from: row.offset_from,
+        topic_id: row.topic_id,
+        leader_epoch: row.leader_epoch,
+        record_time_max: Timestamp::from_millis(row.record_time_max_ms),
+        oldest_prev: row.oldest_prev,
+        oldest_from: row.oldest_from,
+        hole_offsets: row.hole_offsets,
+        overlap_offsets: row.overlap_offsets,
+        broken_prevs: row.broken_prevs,
+    });
+    let mut witnesses: Vec<RangeWitness> = Vec::new();
+    for found in row.witnesses {
+        let (topic_id, from, to) =
+            parse_witness(&found.batch).ok_or_else(|| Error::Answer(format!("`{}` is no batch's name", found.batch)))?;
+        let known = witnesses.iter().position(|range| range.from == from && range.to == to && range.topic_id == topic_id);
+        let index = known.unwrap_or(witnesses.len());
+        if known.is_none() {
+            let topic_id = topic_id.to_owned();
+            witnesses.push(RangeWitness {
+                from,
+                to,
+                topic_id,
+                digests: Vec::new(),
+                price_versions: Vec::new(),
+                blocks: Vec::new(),
+            });
+        }
+        let range = &mut witnesses[index];
+        union(&mut range.digests, found.digests);
+        union(&mut range.price_versions, found.price_versions);
+        range.blocks.push((found.table, found.month, found.blocks));
+    }
+    witnesses.sort_by_key(|range| (range.from, range.to));
+    for range in &mut witnesses {
+        range.blocks.sort();
+    }
+    let mut log = row.log;
+    log.sort_by_key(|rows| (rows.offset_min, rows.digest));
+    Ok(Facts { end, witnesses, log })
+}
+
+fn union(set: &mut Vec<u64>, more: Vec<u64>) {
+    set.extend(more);
+    set.sort_unstable();
+    set.dedup();
+}
+
+/// Topic id, start and end out of `<epoch>/<topic>/<partition>/<topic id>/<from>-<to>`.
+fn parse_witness(batch: &str) -> Option<(&str, i64, i64)> {
+    let mut parts = batch.rsplitn(3, '/');
+    let (from, to) = parts.next()?.split_once('-')?;
+    let topic_id = parts.next()?;
+    Some((topic_id, from.parse().ok()?, to.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_witness_names_its_range() {
+        assert_eq!(parse_witness("1/usage.events/3/a-b_c/10-20"), Some(("a-b_c", 10, 20)));
+        for wrong in ["", "1/t/0/id/10", "1/t/0/id/x-20", "10-20"] {
+            assert_eq!(parse_witness(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn months_become_first_days() {
+        assert_eq!(spelled(&[Month(202_603), Month(202_612)]), ("['2026-03-01','2026-12-01']".into(), "[202603,202612]".into()));
+    }
+}

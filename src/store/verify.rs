@@ -1,0 +1,111 @@
+//! Do the tables hold what `batches` says? Asked once per assignment over the last month, and by `farebox verify`.
+//!
+//! Holds: a finding is a contradiction, never something that age explains. Witnesses leave after 30 days and rows by their own age, so that
+//! missing rows count only where no row of the batch can have left: witnesses tell the months of its events, whatever clocks the producers
+//! had. Rows of `rejected_events` are placed by their records' timestamps, which nothing bounds on a topic with `CreateTime`: there only
+//! rows too many are a finding.
+
+use serde::Deserialize;
+
+use super::{Error, Store};
+
+/// What is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Check<'a> {
+    /// The source epoch.
+    pub source_epoch: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// Days that rows of `usage_log` stay; 0: the log is off and proves nothing.
+    pub usage_log_keep_days: u32,
+    /// Days that rows of `rejected_events` stay.
+    pub rejected_keep_days: u32,
+    /// The topic has `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: bool,
+}
+
+impl Store {
+    /// The first contradiction between `batches` of the last 29 days and the other tables, as a sentence; `None`: they agree.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn row3_violations(&self, check: &Check<'_>) -> Result<Option<String>, Error> {
+        #[derive(Deserialize)]
+        struct Finding {
+            finding: String,
+        }
+        let sql = "
+WITH
+  part_batches AS (
+    SELECT offset_from, offset_to, accepted, rejected, digest, toString(kind) AS kind, record_time_max,
+      concat(source_epoch, '/', topic, '/', toString(partition), '/', topic_id, '/', toString(offset_from), '-', toString(offset_to)) AS batch
+    FROM batches WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
+      AND written_at >= now() - INTERVAL 29 DAY),
+  (SELECT if(count() = 0, toInt64(0), min(offset_from)) FROM part_batches) AS first,
+  (SELECT if(count() = 0, toInt64(0), max(offset_to)) FROM part_batches) AS next,
+  logged AS (
+    SELECT digest, count() AS rows, min(offset) AS least, max(offset) AS greatest, groupUniqArray(toYYYYMM(day)) AS months,
+      countIf(user_hash != 0 AND platform != '') AS with_user
+    FROM usage_log WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
+      AND offset >= first AND offset < next GROUP BY digest),
+  refused AS (
+    SELECT digest, count() AS rows, min(offset) AS least, max(offset) AS greatest
+    FROM rejected_events WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
+      AND offset >= first AND offset < next GROUP BY digest),
+  hourly AS (
+    SELECT batch, groupUniqArray(month) AS months, min(least_day) AS first_day, max(blocks) AS blocks FROM (
+      SELECT batch, toYYYYMM(h.day) AS month, min(h.day) AS least_day, sum(h.blocks) AS blocks FROM usage_hourly AS h
+      WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
+        AND startsWith(batch, {prefix:String}) GROUP BY batch, month) GROUP BY batch),
+  users AS (
+    SELECT batch, max(blocks) AS blocks FROM (
+      SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks FROM session_users AS u
+      WHERE account = '' AND session_start = toDateTime(0, 'UTC') AND platform = '' AND startsWith(batch, {prefix:String})
+      GROUP BY batch, month) GROUP BY batch)
+SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS finding FROM (
+  SELECT b.offset_from AS at, b.offset_to AS behind, multiIf(
+      h.blocks > 1, 'usage_hourly holds a block of the batch twice',
+      u.blocks > 1, 'session_users holds a block of the batch twice',
+      l.rows > b.accepted, concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
+      {log_days:UInt32} > 0 AND b.accepted > 0 AND l.rows < b.accepted AND h.batch != '' AND h.first_day + {log_days:UInt32} > today() + 1,
+        concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
+      l.rows > 0 AND (l.least < b.offset_from OR l.greatest >= b.offset_to), 'usage_log holds rows of its digest outside of it',
+      b.accepted > 0 AND h.batch = '', 'usage_hourly has no witness of the batch',
+      NOT hasAll(h.months, l.months), 'usage_hourly has no witness of a month that usage_log has',
+      l.with_user > 0 AND u.batch = '', 'session_users has no witness of the batch',
+      r.rows > b.rejected, concat('rejected_events holds ', toString(r.rows), ' rows, rejected were ', toString(b.rejected)),
+      {append_time:UInt8} = 1 AND r.rows < b.rejected AND b.record_time_max > now() - toIntervalDay(intDiv({rejected_days:UInt32}, 2)),
+        concat('rejected_events holds ', toString(r.rows), ' rows, rejected were ', toString(b.rejected)),
+      r.rows > 0 AND (r.least < b.offset_from OR r.greatest >= b.offset_to), 'rejected_events holds rows of its digest outside of it',
+      '') AS what
+  FROM part_batches AS b
+  LEFT JOIN logged AS l ON b.digest = l.digest
+  LEFT JOIN refused AS r ON b.digest = r.digest
+  LEFT JOIN hourly AS h ON b.batch = h.batch
+  LEFT JOIN users AS u ON b.batch = u.batch
+  WHERE b.kind = 'batch' AND b.accepted + b.rejected > 0
+  UNION ALL
+  SELECT least AS at, greatest + 1 AS behind, 'usage_log holds rows that no batch there has' AS what FROM logged
+  WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
+  UNION ALL
+  SELECT least AS at, greatest + 1 AS behind, 'rejected_events holds rows that no batch there has' AS what FROM refused
+  WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
+) WHERE what != '' ORDER BY at LIMIT 1
+SETTINGS join_use_nulls = 0";
+        let prefix = format!("{}/{}/{}/", check.source_epoch, check.topic, check.partition);
+        let (partition, log_days, rejected_days) =
+            (check.partition.to_string(), check.usage_log_keep_days.to_string(), check.rejected_keep_days.to_string());
+        let params = [
+            ("epoch", check.source_epoch),
+            ("topic", check.topic),
+            ("partition", &partition),
+            ("prefix", &prefix),
+            ("log_days", &log_days),
+            ("rejected_days", &rejected_days),
+            ("append_time", if check.log_append_time { "1" } else { "0" }),
+        ];
+        Ok(self.rows(sql, &params).await?.pop().map(|found: Finding| found.finding))
+    }
+}

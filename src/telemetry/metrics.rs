@@ -1,0 +1,377 @@
+//! Every metric, declared once, with its unit and its help.
+//!
+//! Holds: names begin with `farebox_`, units are seconds, bytes, records; a label has a closed set of values, and each of them
+//! stands at 0 before it first happens, so that a first increase is seen as one. Absent on purpose: labels whose values come
+//! from data (accounts, users, topics, partitions). Where partitions differ, a gauge shows the worst of them or their sum.
+//!
+//! The handles are cached here: counting is one atomic addition.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::aggregate::Counts;
+use crate::engine::Tally;
+use crate::engine::assignment::StopKind;
+use crate::model::Reason;
+
+const NAMESPACE: &str = "farebox";
+const TABLES: [&str; 5] = ["usage_log", "session_users", "usage_hourly", "rejected_events", "batches"];
+// From a small insert (10 ms) to the default timeout (60 s).
+const INSERT_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+
+/// A closed set of label values.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$value_doc])* $value),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$value),+];
+
+            /// The value of the label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$value => $text),+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What went on, and somebody should know.
+    Alarm {
+        /// A witness stands where Kafka has no intent any more.
+        IntentLost = "intent_lost",
+        /// The group's position was behind the tables.
+        Rewound = "rewound",
+        /// Retention ate a part of the window of duplicates.
+        WindowShortened = "window_shortened",
+        /// Retention ate events that were never read.
+        Gap = "gap",
+    }
+}
+
+labels! {
+    /// What became of one insert.
+    Outcome {
+        /// Written.
+        Done = "done",
+        /// Unknown: the witness decides.
+        Doubt = "doubt",
+    }
+}
+
+/// Handles to every metric of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// `farebox_events_total{result="accepted"}`
+    pub events_accepted: IntCounter,
+    /// `farebox_events_total{result="duplicate"}`
+    pub events_duplicate: IntCounter,
+    /// `farebox_events_total{result="rejected"}`
+    pub events_rejected: IntCounter,
+    rejected: [IntCounter; Reason::ALL.len()],
+    /// `farebox_event_bytes_total`
+    pub event_bytes: IntCounter,
+    /// `farebox_unknown_fields_total`
+    pub unknown_fields: IntCounter,
+    /// `farebox_unpriced_events_total`
+    pub unpriced_events: IntCounter,
+    /// `farebox_unattributed_events_total`
+    pub unattributed_events: IntCounter,
+    /// `farebox_batches_total`
+    pub batches: IntCounter,
+    /// `farebox_batches_in_doubt`
+    pub batches_in_doubt: IntGauge,
+    insert_seconds: [Histogram; TABLES.len()],
+    inserts: [[IntCounter; Outcome::ALL.len()]; TABLES.len()],
+    /// `farebox_dead_letters_total`
+    pub dead_letters: IntCounter,
+    /// `farebox_partitions_assigned`
+    pub partitions_assigned: IntGauge,
+    /// `farebox_partitions_stopped`
+    pub partitions_stopped: IntGauge,
+    guards: [IntCounter; StopKind::ALL.len()],
+    alarms: [IntCounter; Alarm::ALL.len()],
+    /// `farebox_dedupe_window_seconds`: of the partition with the shortest.
+    pub dedupe_window_seconds: Gauge,
+    /// `farebox_dedupe_ids`: of all partitions together.
+    pub dedupe_ids: IntGauge,
+    /// `farebox_consumer_lag_records`: of all partitions together.
+    pub consumer_lag_records: IntGauge,
+    /// `farebox_oldest_uncommitted_seconds`: of the partition furthest behind.
+    pub oldest_uncommitted_seconds: Gauge,
+    /// `farebox_commits_failed_total`
+    pub commits_failed: IntCounter,
+    /// `farebox_price_book_version`
+    pub price_book_version: IntGauge,
+}
+
+impl Metrics {
+    /// Declares everything.
+    ///
+    /// # Errors
+    /// A name is illegal or declared twice: never, as the tests show.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let declare = Declare(Registry::new());
+        let [events_accepted, events_duplicate, events_rejected] = declare.counters(
+            "events_total",
+            "Events read from Kafka, by what became of them; written to ClickHouse when it was.",
+            "result",
+            ["accepted", "duplicate", "rejected"],
+        )?;
+        let histograms = HistogramVec::new(
+            HistogramOpts::new("insert_duration_seconds", "Time of one insert into ClickHouse, whatever its outcome.")
+                .namespace(NAMESPACE)
+                .buckets(INSERT_SECONDS.to_vec()),
+            &["table"],
+        )?;
+        declare.add(&histograms)?;
+        let inserts = IntCounterVec::new(
+            opts("inserts_total", "Inserts into ClickHouse; doubt: the outcome was unknown and was looked up."),
+            &["table", "outcome"],
+        )?;
+        declare.add(&inserts)?;
+        let build = IntGaugeVec::new(opts("build_info", "1, with the version that runs."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        declare.add(&build)?;
+        // These keep the names that every Prometheus client gives them.
+        #[cfg(target_os = "linux")]
+        declare.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            events_accepted,
+            events_duplicate,
+            events_rejected,
+            rejected: declare.counters(
+                "rejected_events_total",
+                "Rejected events, by reason.",
+                "reason",
+                Reason::ALL.map(Reason::as_str),
+            )?,
+            event_bytes: declare.counter("event_bytes_total", "Bytes of the values of the records read.")?,
+            unknown_fields: declare
+                .counter("unknown_fields_total", "Fields of events that the contract does not know; they are ignored.")?,
+            unpriced_events: declare
+                .counter("unpriced_events_total", "Accepted events without a price: they cost 0 until they are rated again.")?,
+            unattributed_events: declare.counter(
+                "unattributed_events_total",
+                "Accepted events that lack the user or the platform by which their account is charged.",
+            )?,
+            batches: declare.counter("batches_total", "Batches written whole, their row in `batches` included.")?,
+            batches_in_doubt: declare
+                .gauge("batches_in_doubt", "Batches of which it is not known yet whether every table has them.")?,
+            insert_seconds: TABLES.map(|table| histograms.with_label_values(&[table])),
+            inserts: TABLES.map(|table| Outcome::ALL.map(|outcome| inserts.with_label_values(&[table, outcome.as_str()]))),
+            dead_letters: declare.counter("dead_letters_total", "Records that the dead-letter topic acknowledged.")?,
+            partitions_assigned: declare.gauge("partitions_assigned", "Partitions that this instance owns.")?,
+            partitions_stopped: declare
+                .gauge("partitions_stopped", "Partitions that this instance owns and a guard has stopped.")?,
+            guards: declare.counters(
+                "guards_tripped_total",
+                "Partitions stopped, by the guard that did it.",
+                "kind",
+                StopKind::ALL.map(StopKind::as_str),
+            )?,
+            alarms: declare.counters(
+                "alarms_total",
+                "What went on, and somebody should know.",
+                "kind",
+                Alarm::ALL.map(Alarm::as_str),
+            )?,
+            dedupe_window_seconds: declare.seconds(
+                "dedupe_window_seconds",
+                "How far back repeated ids are recognised: of the partition where it is least.",
+            )?,
+            dedupe_ids: declare.gauge("dedupe_ids", "Ids remembered to recognise repeated ones, in all partitions together.")?,
+            consumer_lag_records: declare
+                .gauge("consumer_lag_records", "Records that wait in the partitions that this instance owns.")?,
+            oldest_uncommitted_seconds: declare
+                .seconds("oldest_uncommitted_seconds", "Age of the oldest record that was read and is not in ClickHouse yet.")?,
+            commits_failed: declare
+                .counter("commits_failed_total", "Commits to Kafka that failed; their batches were dropped and read again.")?,
+            price_book_version: declare.gauge("price_book_version", "The version of the price book in use.")?,
+            registry: declare.0,
+        })
+    }
+
+    /// Events rejected for this reason.
+    pub fn rejected(&self, reason: Reason) -> &IntCounter {
+        &self.rejected[position(&Reason::ALL, reason)]
+    }
+
+    /// Partitions stopped by this guard.
+    pub fn guard(&self, kind: StopKind) -> &IntCounter {
+        &self.guards[position(&StopKind::ALL, kind)]
+    }
+
+    /// Alarms of this kind.
+    pub fn alarm(&self, kind: Alarm) -> &IntCounter {
+        &self.alarms[position(&Alarm::ALL, kind)]
+    }
+
+    /// One insert into one of the tables of a batch; other tables are not counted.
+    pub fn insert(&self, table: &str, outcome: Outcome, took: Duration) {
+        let Some(at) = TABLES.iter().position(|known| *known == table) else { return };
+        self.insert_seconds[at].observe(took.as_secs_f64());
+        self.inserts[at][position(&Outcome::ALL, outcome)].inc();
+    }
+
+    /// A batch that is written whole.
+    pub fn count_batch(&self, counts: Counts, tally: &Tally) {
+        self.batches.inc();
+        self.events_accepted.inc_by(counts.accepted);
+        self.events_duplicate.inc_by(counts.duplicates);
+        self.events_rejected.inc_by(counts.rejected);
+        for (reason, count) in tally.rejected() {
+            self.rejected(reason).inc_by(count);
+        }
+        self.event_bytes.inc_by(tally.bytes);
+        self.unknown_fields.inc_by(tally.unknown_fields);
+        self.unpriced_events.inc_by(tally.unpriced);
+        self.unattributed_events.inc_by(tally.unattributed);
+    }
+
+    /// A batch is in doubt as long as the answer lives.
+    pub fn in_doubt(&self) -> Held {
+        Held::new(&self.batches_in_doubt)
+    }
+
+    /// A partition stands still as long as the answer lives.
+    pub fn stopped(&self) -> Held {
+        Held::new(&self.partitions_stopped)
+    }
+
+    /// Everything, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A metric cannot be written as text.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// One more in a gauge, until it is dropped.
+#[derive(Debug)]
+pub struct Held(IntGauge);
+
+impl Held {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Makes metrics and registers them.
+struct Declare(Registry);
+
+impl Declare {
+    fn add<M: Collector + Clone + 'static>(&self, metric: &M) -> Result<(), prometheus::Error> {
+        self.0.register(Box::new(metric.clone()))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let counter = IntCounter::with_opts(opts(name, help))?;
+        self.add(&counter)?;
+        Ok(counter)
+    }
+
+    fn counters<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: [&str; N],
+    ) -> Result<[IntCounter; N], prometheus::Error> {
+        let counters = IntCounterVec::new(opts(name, help), &[label])?;
+        self.add(&counters)?;
+        Ok(values.map(|value| counters.with_label_values(&[value])))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let gauge = IntGauge::with_opts(opts(name, help))?;
+        self.add(&gauge)?;
+        Ok(gauge)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        let gauge = Gauge::with_opts(opts(name, help))?;
+        self.add(&gauge)?;
+        Ok(gauge)
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace(NAMESPACE)
+}
+
+/// The place of a value in the closed set it belongs to.
+fn position<T: PartialEq>(all: &[T], value: T) -> usize {
+    all.iter().position(|known| *known == value).unwrap_or(0) // ALL holds every value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_every_label_stands_at_zero_from_the_start() {
+        let text = Metrics::new().and_then(|metrics| metrics.render()).expect("renders");
+        for line in [
+            "farebox_events_total{result=\"accepted\"} 0",
+            "farebox_rejected_events_total{reason=\"id_conflict\"} 0",
+            "farebox_inserts_total{outcome=\"doubt\",table=\"batches\"} 0",
+            "farebox_insert_duration_seconds_count{table=\"usage_log\"} 0",
+            "farebox_guards_tripped_total{kind=\"foreign_commit\"} 0",
+            "farebox_alarms_total{kind=\"window_shortened\"} 0",
+            "farebox_batches_in_doubt 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
+        }
+        let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!(series("farebox_rejected_events_total{"), Reason::ALL.len());
+        assert_eq!(series("farebox_guards_tripped_total{"), StopKind::ALL.len());
+        assert_eq!(series("farebox_alarms_total{"), Alarm::ALL.len());
+        assert_eq!(series("farebox_inserts_total{"), 10);
+    }
+
+    #[test]
+    fn each_value_has_a_counter_of_its_own() {
+        let metrics = Metrics::new().expect("declares");
+        for reason in Reason::ALL {
+            metrics.rejected(reason).inc();
+        }
+        for guard in StopKind::ALL {
+            metrics.guard(guard).inc();
+        }
+        for alarm in Alarm::ALL {
+            metrics.alarm(alarm).inc();
+        }
+        let counts = metrics.rejected.iter().chain(&metrics.guards).chain(&metrics.alarms);
+        assert!(counts.into_iter().all(|counter| counter.get() == 1));
+        metrics.insert("batches", Outcome::Done, Duration::from_millis(20));
+        metrics.insert("another", Outcome::Done, Duration::from_millis(20));
+        assert_eq!((metrics.inserts[4][0].get(), metrics.inserts[4][1].get()), (1, 0));
+        assert_eq!(metrics.insert_seconds[4].get_sample_count(), 1);
+    }
+
+    #[test]
+    fn every_metric_of_ours_has_the_prefix_and_help() {
+        let metrics = Metrics::new().expect("declares");
+        for family in metrics.registry.gather() {
+            assert!(family.name().starts_with("farebox_") || family.name().starts_with("process_"), "{}", family.name());
+            assert!(!family.help().is_empty(), "{}", family.name());
+        }
+    }
+}
