@@ -1,0 +1,3 @@
+fetch:
+	@tools/fetch clickhouse kafka
+.PHONY: fetch
