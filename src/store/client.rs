@@ -85,7 +85,8 @@ impl Client {
         let mut password = header("password", settings.password.expose())?;
         password.set_sensitive(true);
         let mut process = [0; 8];
-        getrandom::fill(&mut process).map_err(|error| Error::Setting { setting: "url", reason: format!("no randomness: {error}") })?;
+        getrandom::fill(&mut process)
+            .map_err(|error| Error::Setting { setting: "url", reason: format!("no randomness: {error}") })?;
         Ok(Self {
             hyper,
             server,
@@ -182,7 +183,13 @@ fn server_of(url: &str) -> Result<String, Error> {
     if !matches!(uri.path_and_query().map_or("/", |path| path.as_str()), "/") {
         return Err(wrong("has a path; only scheme, host and port are used"));
     }
-    let port = if authority.port().is_some() { "" } else if scheme == "https" { ":8443" } else { ":8123" };
+    let port = if authority.port().is_some() {
+        ""
+    } else if scheme == "https" {
+        ":8443"
+    } else {
+        ":8123"
+    };
     Ok(format!("{scheme}://{authority}{port}"))
 }
 
@@ -194,7 +201,8 @@ fn tls(settings: &Settings) -> Result<rustls::ClientConfig, Error> {
         use hyper_rustls::ConfigBuilderExt;
         return Ok(builder.with_webpki_roots().with_no_client_auth());
     }
-    let wrong = |reason: String| Error::Setting { setting: "ca_file", reason: format!("`{}`: {reason}", settings.ca_file.display()) };
+    let wrong =
+        |reason: String| Error::Setting { setting: "ca_file", reason: format!("`{}`: {reason}", settings.ca_file.display()) };
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&settings.ca_file).map_err(|error| wrong(error.to_string()))? {
         let certificate = certificate.map_err(|error| wrong(error.to_string()))?;

@@ -94,7 +94,9 @@ impl Error {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => Disposition::Retry,
-            Self::Setting { .. } | Self::Refused { .. } | Self::Schema { .. } | Self::MigrationChanged { .. } => Disposition::Configuration,
+            Self::Setting { .. } | Self::Refused { .. } | Self::Schema { .. } | Self::MigrationChanged { .. } => {
+                Disposition::Configuration
+            }
             Self::Server { code, .. } if BUSY.contains(code) => Disposition::Retry,
             Self::Server { .. } | Self::Answer(_) | Self::Burnt { .. } => Disposition::Halt,
         }
@@ -108,13 +110,16 @@ const BUSY: [u32; 10] = [159, 202, 203, 209, 210, 241, 242, 252, 425, 236];
 pub(super) fn of_answer(server: &str, user: &str, database: &str, status: u16, code: u32, body: &[u8]) -> Error {
     let message = first_line(body);
     let code = if code == 0 { code_in(&message) } else { code };
+    let message = message.split_once("DB::Exception: ").map_or(message.as_str(), |(_, reason)| reason).to_owned();
     match code {
         // unknown user, wrong or missing password, access denied, authentication failed
         192..=194 | 497 | 516 => Error::Refused { server: server.to_owned(), user: user.to_owned(), message },
         // unknown column, unknown table, unknown database
         16 | 47 | 60 | 81 => Error::Schema { server: server.to_owned(), database: database.to_owned(), message },
         0 if matches!(status, 401 | 403) => Error::Refused { server: server.to_owned(), user: user.to_owned(), message },
-        0 if matches!(status, 502..=504) => Error::Unreachable { server: server.to_owned(), reason: format!("HTTP status {status}") },
+        0 if matches!(status, 502..=504) => {
+            Error::Unreachable { server: server.to_owned(), reason: format!("HTTP status {status}") }
+        }
         0 if message.is_empty() => Error::Answer(format!("HTTP status {status}")),
         _ => Error::Server { code, message },
     }
@@ -125,7 +130,8 @@ fn first_line(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
     let text = text.trim_start_matches(['\r', '\n']);
     let text = text.strip_prefix("__exception__").unwrap_or(text);
-    let line = text.lines().map(str::trim).find(|line| line.contains("Exception")).or_else(|| text.lines().next()).unwrap_or_default();
+    let line =
+        text.lines().map(str::trim).find(|line| line.contains("Exception")).or_else(|| text.lines().next()).unwrap_or_default();
     let line = line.split(" (version ").next().unwrap_or_default();
     line.trim_end_matches(['.', ' ']).chars().take(500).collect()
 }
@@ -145,7 +151,8 @@ mod tests {
 
     #[test]
     fn an_answer_becomes_what_a_person_can_do() {
-        let refused = of(401, 194, "Code: 194. DB::Exception: default: Authentication failed: password is incorrect\n\nIf you use…");
+        let refused =
+            of(401, 194, "Code: 194. DB::Exception: default: Authentication failed: password is incorrect\n\nIf you use…");
         assert!(matches!(refused, Error::Refused { .. }) && refused.disposition() == Disposition::Configuration);
         assert!(refused.to_string().contains("`password` in [clickhouse]"), "{refused}");
         let missing = of(404, 81, "Code: 81. DB::Exception: Database nope does not exist. (UNKNOWN_DATABASE) (version 26.7.2.1)");

@@ -155,7 +155,8 @@ struct WitnessRow {
 }
 
 /// The key columns of a witness row that come before `batch`: with them the primary key finds the rows of one partition.
-const HOURLY_KEY: &str = "account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')";
+const HOURLY_KEY: &str =
+    "account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')";
 const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
 
 impl Store {
@@ -355,7 +356,14 @@ fn facts(row: FactsRow) -> Result<Facts, Error> {
         let index = known.unwrap_or(witnesses.len());
         if known.is_none() {
             let topic_id = topic_id.to_owned();
-            witnesses.push(RangeWitness { from, to, topic_id, digests: Vec::new(), price_versions: Vec::new(), blocks: Vec::new() });
+            witnesses.push(RangeWitness {
+                from,
+                to,
+                topic_id,
+                digests: Vec::new(),
+                price_versions: Vec::new(),
+                blocks: Vec::new(),
+            });
         }
         let range = &mut witnesses[index];
         union(&mut range.digests, found.digests);

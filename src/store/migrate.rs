@@ -103,7 +103,8 @@ impl Store {
     /// A cluster, a migration recorded with another text, and those of [`Error`].
     pub async fn migrate(&self, options: &Migrate) -> Result<Migrated, Error> {
         if !options.cluster.is_empty() {
-            let reason = "clusters are not supported yet: Replicated and Distributed tables are untested; leave it empty".to_owned();
+            let reason =
+                "clusters are not supported yet: Replicated and Distributed tables are untested; leave it empty".to_owned();
             return Err(Error::Setting { setting: "cluster", reason });
         }
         let recorded = self.recorded().await?;
@@ -212,7 +213,9 @@ impl Store {
         }
         let (number, name, checksum) = (row.number, row.name.clone(), row.checksum.clone());
         match self.insert_unique("migrations", COLUMNS, key_sql, key, &[row]).await? {
-            Unique::Other(rows) if rows.iter().any(|there| there.checksum != checksum) => Err(Error::MigrationChanged { number, name }),
+            Unique::Other(rows) if rows.iter().any(|there| there.checksum != checksum) => {
+                Err(Error::MigrationChanged { number, name })
+            }
             Unique::Ours | Unique::Other(_) => Ok(()), // another `migrate` ran at the same time
         }
     }

@@ -37,7 +37,9 @@ impl Store {
         }
         let row = Setting { name: name.to_owned(), value: value.to_owned(), set_at: now };
         let key = format!("{name}/{}", now.millis());
-        self.insert_unique("settings", COLUMNS, "concat(name, '/', toString(toUnixTimestamp64Milli(set_at)))", &key, &[row]).await.map(drop)
+        self.insert_unique("settings", COLUMNS, "concat(name, '/', toString(toUnixTimestamp64Milli(set_at)))", &key, &[row])
+            .await
+            .map(drop)
     }
 
     /// Sets a value that is set once, and returns the one that counts: whoever was first.
@@ -48,7 +50,9 @@ impl Store {
         let row = Setting { name: name.to_owned(), value: value.to_owned(), set_at: now };
         match self.insert_unique("settings", COLUMNS, "name", name, &[row]).await? {
             Unique::Ours => Ok(value.to_owned()),
-            Unique::Other(rows) => Ok(rows.into_iter().max_by_key(|row| row.set_at).map_or_else(|| value.to_owned(), |row| row.value)),
+            Unique::Other(rows) => {
+                Ok(rows.into_iter().max_by_key(|row| row.set_at).map_or_else(|| value.to_owned(), |row| row.value))
+            }
         }
     }
 

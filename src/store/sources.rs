@@ -46,7 +46,8 @@ impl Store {
         let source =
             Source { topic: topic.to_owned(), topic_id: topic_id.to_owned(), source_epoch: source_epoch.to_owned(), since: now };
         let (columns, key) = ("topic, topic_id, source_epoch, since", format!("{topic}/{source_epoch}"));
-        let found = self.insert_unique("sources", columns, "concat(topic, '/', source_epoch)", &key, std::slice::from_ref(&source)).await?;
+        let found =
+            self.insert_unique("sources", columns, "concat(topic, '/', source_epoch)", &key, std::slice::from_ref(&source)).await?;
         Ok(match found {
             Unique::Ours => source,
             Unique::Other(mut rows) => rows.pop().unwrap_or(source),

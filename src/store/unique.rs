@@ -31,7 +31,14 @@ impl Store {
     ///
     /// # Errors
     /// See [`Error`]; [`Error::Burnt`] when ten tokens answered success and stored nothing. After any error the entry may be there: call again.
-    pub async fn insert_unique<T>(&self, table: &str, columns: &str, key_sql: &str, key: &str, rows: &[T]) -> Result<Unique<T>, Error>
+    pub async fn insert_unique<T>(
+        &self,
+        table: &str,
+        columns: &str,
+        key_sql: &str,
+        key: &str,
+        rows: &[T],
+    ) -> Result<Unique<T>, Error>
     where
         T: Serialize + DeserializeOwned,
     {

@@ -200,7 +200,19 @@ struct Question {
 fn sql_chooses_the_prices_of_the_golden_table() {
     let golden: Selection = toml::from_str(include_str!("../golden/prices/selection.toml")).unwrap();
     let (_, store) = migrated();
-    assert_eq!(wait(store.apply_price_book(1, book::COLUMNS, &golden.row)).unwrap(), Unique::Ours);
+    for version in 1..=golden.row.iter().map(|row| row.version).max().unwrap() {
+        let rows: Vec<Row> = golden.row.iter().filter(|row| row.version == version).cloned().collect();
+        for _ in 0..2 {
+            assert_eq!(
+                wait(store.apply_price_book(version, book::COLUMNS, &rows)).unwrap(),
+                Unique::Ours,
+                "applying again changes nothing"
+            );
+        }
+        let other = Row { applied_by: "who lost the race".to_owned(), ..rows[0].clone() };
+        let lost = wait(store.apply_price_book(version, book::COLUMNS, &[other])).unwrap();
+        assert!(matches!(lost, Unique::Other(there) if there.len() == rows.len()));
+    }
     let stored: Vec<Row> = wait(store.price_book(book::COLUMNS)).unwrap();
     assert_eq!(stored.len(), golden.row.len());
     for question in &golden.session {
@@ -271,16 +283,27 @@ fn costs_sum_to_every_other_money_view() {
     let witness = "'', '2026-02-01', '1/t/0/id/0-10', 1, 99, now()";
     run(&store, &format!("INSERT INTO usage_hourly (account, day, batch, blocks, digest, written_at) VALUES ({witness})"));
     let by = |view: &str, keys: &str, cost: &str, filter: &str| {
-        format!("SELECT arraySort(groupArray((k, c))) FROM (SELECT ({keys}) AS k, sum({cost}) AS c FROM {view} AS v WHERE {filter} GROUP BY k HAVING c != 0)")
+        format!(
+            "SELECT arraySort(groupArray((k, c))) FROM (SELECT ({keys}) AS k, sum({cost}) AS c FROM {view} AS v WHERE {filter} GROUP BY k HAVING c != 0)"
+        )
     };
     let pairs = [
         (by("costs", "account, day", "v.cost", "1"), by("daily_costs", "account, day", "v.cost", "1")),
         (by("costs", "account, day", "v.cost", "kind = 'session'"), by("daily_costs", "account, day", "sessions_cost", "1")),
         (by("costs", "account, day", "v.cost", "kind = 'training'"), by("daily_costs", "account, day", "training_cost", "1")),
         (by("costs", "account, day", "v.cost", "kind = 'operation'"), by("daily_costs", "account, day", "operations_cost", "1")),
-        (by("costs", "account, day, platform", "v.cost", "kind = 'session'"), by("session_costs", "account, day, platform", "v.cost", "1")),
-        (by("costs", "account, day, agent", "v.cost", "kind != 'session'"), by("agent_costs", "account, day, toString(agent)", "v.cost", "1")),
-        (by("costs", "account, day, model", "v.cost", "kind != 'session'"), by("model_costs", "account, day, toString(model)", "v.cost", "1")),
+        (
+            by("costs", "account, day, platform", "v.cost", "kind = 'session'"),
+            by("session_costs", "account, day, platform", "v.cost", "1"),
+        ),
+        (
+            by("costs", "account, day, agent", "v.cost", "kind != 'session'"),
+            by("agent_costs", "account, day, toString(agent)", "v.cost", "1"),
+        ),
+        (
+            by("costs", "account, day, model", "v.cost", "kind != 'session'"),
+            by("model_costs", "account, day, toString(model)", "v.cost", "1"),
+        ),
         (
             by("costs", "account, day, category", "v.cost", "kind != 'session'"),
             by("category_costs", "account, day, toString(category)", "v.cost", "1"),
@@ -307,14 +330,17 @@ fn every_money_view_reads_only_the_account_and_days_that_it_is_asked_for() {
         explain: String,
     }
     let (_, store) = migrated();
-    run(&store, "INSERT INTO usage_hourly (account, day) VALUES ('a', '2026-03-01')");
-    let views = ["costs", "session_costs", "daily_costs", "agent_costs", "model_costs", "category_costs", "user_sets", "unpriced_usage"];
+    run(&store, "INSERT INTO usage_hourly (account, day) VALUES ('acme', '2026-03-04')");
+    run(&store, "INSERT INTO session_users (account, day) VALUES ('acme', '2026-03-04')");
+    let views =
+        ["costs", "session_costs", "daily_costs", "agent_costs", "model_costs", "category_costs", "user_sets", "unpriced_usage"];
     for view in views {
         let sql = format!("EXPLAIN indexes = 1 SELECT * FROM {view} WHERE account = 'acme' AND day = '2026-03-04'");
         let plan: Vec<Line> = wait(store.rows(&sql, &[])).unwrap();
         let plan: Vec<&str> = plan.iter().map(|line| line.explain.trim()).collect();
         let tables = plan.iter().filter(|line| line.contains(".usage_hourly)") || line.contains(".session_users)")).count();
-        let keys = plan.iter().filter(|line| line.contains("Condition: ") && line.contains("day in [") && line.contains("'acme")).count();
+        let keys =
+            plan.iter().filter(|line| line.contains("Condition: ") && line.contains("day in [") && line.contains("'acme")).count();
         assert!(tables > 0 && keys == tables, "{view}: {}", plan.join("\n"));
     }
 }
@@ -344,14 +370,8 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     run(&store, &log(0, 11));
     run(&store, &witness(0, 10, 11));
     run(&store, &batch(0, 10, -1, 1, 11));
-    let check = Check {
-        source_epoch: epoch,
-        topic,
-        partition: 0,
-        usage_log_keep_days: 400,
-        rejected_keep_days: 90,
-        log_append_time: true,
-    };
+    let check =
+        Check { source_epoch: epoch, topic, partition: 0, usage_log_keep_days: 400, rejected_keep_days: 90, log_append_time: true };
     assert_eq!(wait(store.row3_violations(&check)).unwrap(), None);
     assert_eq!(wait(store.end_of_batches(epoch, topic, 0)).unwrap(), Some(10));
     assert_eq!(wait(store.ends(epoch, topic)).unwrap(), [(0, 10)]);
@@ -368,7 +388,10 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     assert_eq!((end.hole_offsets, end.overlap_offsets, end.broken_prevs), (0, 0, 0));
     assert_eq!(facts.witnesses.len(), 1);
     let found = &facts.witnesses[0];
-    assert_eq!((found.from, found.to, found.topic_id.as_str(), &found.digests[..], &found.price_versions[..]), (10, 20, "id", &[22][..], &[4][..]));
+    assert_eq!(
+        (found.from, found.to, found.topic_id.as_str(), &found.digests[..], &found.price_versions[..]),
+        (10, 20, "id", &[22][..], &[4][..])
+    );
     assert_eq!(facts.log.len(), 1);
     assert_eq!((facts.log[0].rows, facts.log[0].offset_min, facts.log[0].offset_max, facts.log[0].digest), (2, 10, 19, 22));
 
@@ -380,21 +403,29 @@ fn evidence_tells_what_is_written_and_what_is_not() {
         let range = Range { source_epoch: epoch, topic, topic_id: "id", partition: 0, from: 10, to: 20, months, received };
         let mut proofs = wait(store.witnesses(&range)).unwrap();
         proofs.sort_by(|a, b| a.table.cmp(&b.table));
-        let seen: Vec<_> = proofs.iter().map(|proof| (proof.table.as_str(), proof.month, proof.digest, proof.digests, proof.count)).collect();
+        let seen: Vec<_> =
+            proofs.iter().map(|proof| (proof.table.as_str(), proof.month, proof.digest, proof.digests, proof.count)).collect();
         assert_eq!(seen, [("usage_hourly", month.0, 22, 1, 1), ("usage_log", month.0, 22, 1, 2)]);
     }
     // A twin that landed is counted, merged or not.
     run(&store, &witness(10, 20, 22));
     run(&store, "OPTIMIZE TABLE usage_hourly FINAL");
-    let range = Range { source_epoch: epoch, topic, topic_id: "id", partition: 0, from: 10, to: 20, months: &months, received: None };
+    let range =
+        Range { source_epoch: epoch, topic, topic_id: "id", partition: 0, from: 10, to: 20, months: &months, received: None };
     assert!(wait(store.witnesses(&range)).unwrap().iter().any(|proof| proof.table == "usage_hourly" && proof.count == 2));
     run(&store, &batch(10, 20, 10, 2, 22));
-    assert_eq!(wait(store.row3_violations(&check)).unwrap().as_deref(), Some("offsets 10-20: usage_hourly holds a block of the batch twice"));
+    assert_eq!(
+        wait(store.row3_violations(&check)).unwrap().as_deref(),
+        Some("offsets 10-20: usage_hourly holds a block of the batch twice")
+    );
 
     run(&store, &batch(25, 30, 24, 0, 0));
     run(&store, &batch(28, 40, 30, 0, 0));
     let end = wait(store.facts(epoch, topic, 0)).unwrap().end.unwrap();
     assert_eq!((end.offset_to, end.hole_offsets, end.overlap_offsets, end.broken_prevs), (40, 5, 2, 1));
-    let balanced = ask(&store, "SELECT (offset_first, offset_next, accepted, logged, gap_offsets, overlap_offsets, balanced) FROM conservation");
+    let balanced = ask(
+        &store,
+        "SELECT (offset_first, offset_next, accepted, logged, gap_offsets, overlap_offsets, balanced) FROM conservation",
+    );
     assert_eq!(balanced, "(0,40,3,3,0,2,0)");
 }
