@@ -72,7 +72,7 @@ pub struct Shared {
     /// How many partitions are ours.
     pub owned: Arc<AtomicUsize>,
     /// Where each of them stands.
-    pub progress: Progress,
+    pub progress: Arc<Progress>,
     /// Becomes true when the service is to end.
     pub drain: watch::Receiver<bool>,
 }

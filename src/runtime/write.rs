@@ -3,6 +3,7 @@
 //! Holds: nothing is inserted before the intent is committed by the partition's owner; a token is a hint and the witness the proof;
 //! any answer but success is doubt, never "nothing happened"; the row in `batches` says that all tables have the range.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -150,8 +151,9 @@ impl Written<'_> {
         if self.blocks.is_empty() {
             return Vec::new();
         }
-        let rollups = self.blocks.iter().filter(|block| block.table == Table::UsageHourly);
-        let months: Vec<Month> = rollups.map(|block| block.month).collect();
+        // A session may begin in another month than its events.
+        let by_day = self.blocks.iter().filter(|block| block.table != Table::RejectedEvents);
+        let months: Vec<Month> = by_day.map(|block| block.month).collect::<BTreeSet<_>>().into_iter().collect();
         let range = Range {
             source_epoch: &self.origin.source_epoch,
             topic: &self.origin.topic,
