@@ -12,6 +12,7 @@ mod group;
 pub mod key;
 mod log;
 mod partition;
+mod patience;
 mod progress;
 mod reader;
 mod shared;
