@@ -162,7 +162,10 @@ async fn rebuild(
                     reader.advance();
                 }
             }
-            Step::End(offset) if offset >= from => break,
+            Step::End(offset) if offset >= from => {
+                reader.untake_end(offset);
+                break;
+            }
             Step::End(_) => {}
             Step::Failed(error) => return Err(End::Restart(error.to_string())),
         }
@@ -195,7 +198,10 @@ async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), E
                     reader.advance();
                 }
             }
-            Step::End(offset) if offset >= to => return Ok(()),
+            Step::End(offset) if offset >= to => {
+                reader.untake_end(offset);
+                return Ok(());
+            }
             Step::End(_) => {}
             Step::Failed(error) => return Err(End::Restart(error.to_string())),
         }
