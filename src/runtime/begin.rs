@@ -147,7 +147,7 @@ async fn rebuild(
             start, log_start, "the window for duplicates is shortened: the topic's retention ate its beginning"
         );
     }
-    let mut engine = Engine::new(shared.rules.clone(), prices, first);
+    let mut engine = Engine::new(shared.rules.clone(), prices, start);
     let mut newest = None;
     reader.start_at(first);
     'read: while first < from {
