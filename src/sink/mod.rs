@@ -11,6 +11,7 @@ mod tables;
 
 pub use batches::{BatchKind, BatchRow, batches_row};
 use bytes::Bytes;
+use chrono::NaiveDate;
 pub use tables::Table;
 
 use crate::aggregate::users::State;
@@ -158,7 +159,7 @@ impl Batch<'_> {
         let sums = || order.iter().map(|&row| &rows[row as usize].1);
         let number = |of: fn(&Sums) -> u64, out: &mut Native| out.u64s([0].into_iter().chain(sums().map(of)));
         out.texts([&b""[..]].into_iter().chain(keys().map(|key| names.bytes_of(key.account))));
-        out.days([month.first_day()].into_iter().chain(keys().map(|key| key.day)));
+        out.days([first_day(month)].into_iter().chain(keys().map(|key| key.day)));
         out.times_s([EPOCH].into_iter().chain(keys().map(|key| key.hour)));
         out.texts([&b""[..]].into_iter().chain(keys().map(|key| names.bytes_of(key.platform))));
         out.texts([&b""[..]].into_iter().chain(keys().map(|key| names.bytes_of(key.agent))));
@@ -192,7 +193,7 @@ impl Batch<'_> {
         let users: usize = rows.iter().map(|(_, state)| state.len()).sum();
         let mut out = Native::new(Table::SessionUsers, rows.len() + 1, users * 8 + (rows.len() + 1) * 80);
         out.texts([&b""[..]].into_iter().chain(rows.iter().map(|(row, _)| row.account.as_bytes())));
-        out.days([month.first_day()].into_iter().chain(rows.iter().map(|(row, _)| row.day)));
+        out.days([first_day(month)].into_iter().chain(rows.iter().map(|(row, _)| row.day)));
         out.times_s([EPOCH].into_iter().chain(rows.iter().map(|(row, _)| row.session.start())));
         out.texts([&b""[..]].into_iter().chain(rows.iter().map(|(row, _)| row.platform.as_bytes())));
         self.batch_of_witness(&mut out);
@@ -219,14 +220,7 @@ impl Batch<'_> {
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);
 
-trait FirstDay {
-    fn first_day(self) -> Day;
-}
-
-impl FirstDay for Month {
-    fn first_day(self) -> Day {
-        use chrono::NaiveDate;
-        let date = NaiveDate::from_ymd_opt((self.0 / 100) as i32, self.0 % 100, 1).unwrap_or_default(); // a month is that of a day
-        Day::from_epoch_days(i64::from(date.to_epoch_days()))
-    }
+fn first_day(month: Month) -> Day {
+    let date = NaiveDate::from_ymd_opt((month.0 / 100) as i32, month.0 % 100, 1).unwrap_or_default(); // a month is that of a day
+    Day::from_epoch_days(i64::from(date.to_epoch_days()))
 }

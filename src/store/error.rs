@@ -110,6 +110,7 @@ const BUSY: [u32; 10] = [159, 202, 203, 209, 210, 241, 242, 252, 425, 236];
 pub(super) fn of_answer(server: &str, user: &str, database: &str, status: u16, code: u32, body: &[u8]) -> Error {
     let message = first_line(body);
     let code = if code == 0 { code_in(&message) } else { code };
+    let message = message.split_once("DB::Exception: ").map_or(message.as_str(), |(_, reason)| reason).to_owned();
     match code {
         // unknown user, wrong or missing password, access denied, authentication failed
         192..=194 | 497 | 516 => Error::Refused { server: server.to_owned(), user: user.to_owned(), message },

@@ -3,3 +3,4 @@
 
 mod readme;
 mod servers;
+mod store;
