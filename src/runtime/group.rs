@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
+use super::progress::Progress;
 use crate::publish::Publisher;
 use crate::source::Chunk;
 use crate::source::kafka::{Error, Handle, Member, Polled, Rebalance};
@@ -46,6 +47,8 @@ pub struct Membership {
     pub metrics: Arc<Metrics>,
     /// Ticks with every poll.
     pub heartbeat: Heartbeat,
+    /// Where each of our partitions stands.
+    pub progress: Arc<Progress>,
     /// Whether the group gave us our share.
     pub health: Arc<Health>,
 }
@@ -189,6 +192,7 @@ impl Group {
     fn forget(&mut self) {
         self.assignment += 1;
         self.show(0, false);
+        self.membership.progress.forget();
         lock(&self.settled).clear();
         for owned in std::mem::take(&mut self.owned).into_values() {
             owned.task.abort();

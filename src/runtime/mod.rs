@@ -12,6 +12,7 @@ mod group;
 pub mod key;
 mod log;
 mod partition;
+mod patience;
 mod progress;
 mod reader;
 mod shared;
@@ -33,7 +34,6 @@ pub use startup::{Error, Options, keep, refused, settings_of_store};
 use crate::config::Config;
 use crate::telemetry::Metrics;
 use group::{Group, Membership};
-use progress::Progress;
 use shared::Shared;
 use startup::Opened;
 
@@ -61,6 +61,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         publisher: Arc::clone(&shared.publisher),
         owned: Arc::clone(&shared.owned),
         metrics: Arc::clone(&metrics),
+        progress: Arc::clone(&shared.progress),
         heartbeat: health.heartbeat("poll"),
         health: Arc::clone(&health),
     };
@@ -128,7 +129,7 @@ async fn show_gauges(shared: Arc<Shared>, metrics: Arc<Metrics>) {
     let mut seconds = interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        Progress::show(&shared.progress, &metrics);
+        shared.progress.show(&metrics);
     }
 }
 

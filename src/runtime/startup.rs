@@ -15,7 +15,6 @@ use tracing::{info, warn};
 use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
-use super::progress::Progress;
 use super::shared::{BatchLimits, Keep, Shared};
 use crate::config::{self, Config};
 use crate::publish::{Publisher, TopicSeen, has_append_time};
@@ -142,7 +141,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         },
         keep: keep(config),
         owned: Arc::new(AtomicUsize::new(0)),
-        progress: Progress::default(),
+        progress: Arc::default(),
         drain: watch::channel(false).1,
     };
     Ok(Opened { shared, client: consumer(&client, config), metrics, health })
