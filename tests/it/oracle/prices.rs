@@ -85,7 +85,9 @@ fn price(rate: &Row, event: &Event) -> Option<Decimal> {
         return None;
     }
     let total: Decimal = asked.iter().filter_map(|(price, used)| used.map(|used| *price * used)).sum();
-    Some(total.round_dp_with_strategy(9, RoundingStrategy::MidpointNearestEven))
+    let total = total.round_dp_with_strategy(9, RoundingStrategy::MidpointNearestEven);
+    // A cost above 10^12 credits is unpriced.
+    (total <= Decimal::from(1_000_000_000_000_u64)).then_some(total)
 }
 
 fn decimal(credits: Credits) -> Decimal {

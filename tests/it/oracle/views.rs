@@ -17,7 +17,8 @@ pub struct View {
 impl View {
     /// The answer of a database, sorted.
     pub fn actual(&self, clickhouse: &ClickHouse, database: &str) -> Vec<String> {
-        let answer = clickhouse.query(&self.sql.replace("{db}", database));
+        let sql = self.sql.replace("{db}", database);
+        let answer = clickhouse.query(&format!("{sql} FORMAT TSVRaw"));
         let mut lines: Vec<String> = answer.lines().map(str::to_owned).collect();
         lines.sort();
         lines
