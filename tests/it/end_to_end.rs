@@ -322,12 +322,14 @@ fn no_kill_of_an_instance_changes_a_digit() {
     let mut instances = scenario.two_instances();
     let seed = seed();
     let mut random = Pcg64::seed_from_u64(seed);
+    let mut said = String::new();
     while_events_come(&scenario, 25, seed * 1_000, || {
         for kill in 0..10 {
             // A random moment is the point here; nothing relies on what has happened by then.
             thread::sleep(Duration::from_millis(random.random_range(0..2_500)));
             let victim = random.random_range(0..2);
             instances[victim].process.kill9();
+            said += &instances[victim].process.log();
             instances[victim] = scenario.farebox.start();
             if kill == 5 {
                 outlive_the_session(&mut instances, random.random_range(0..2));
@@ -335,6 +337,22 @@ fn no_kill_of_an_instance_changes_a_digit() {
         }
     });
     scenario.check(ClickHouse::shared(), &mut instances);
+    instances.iter().for_each(|instance| said += &instance.process.log());
+    summarise(&said);
+}
+
+/// How often which decision was taken, and what was warned of: for people who look at a run.
+fn summarise(log: &str) {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for line in log.lines() {
+        let decision = line.split_once("decision=").map(|(_, decision)| decision.split([' ', '(']).next().unwrap_or_default());
+        let level = ["WARN", "ERROR"].into_iter().find(|level| line.contains(level));
+        let warning = level.and_then(|level| line.split_once(level)).map(|(_, text)| text.split('=').next().unwrap_or_default());
+        if let Some(what) = decision.or(warning) {
+            *counts.entry(what.to_owned()).or_default() += 1;
+        }
+    }
+    println!("{counts:#?}");
 }
 
 /// Stops an instance until the other has all partitions, then lets it go on as if nothing had happened.
@@ -372,4 +390,5 @@ fn no_kill_of_a_server_changes_a_digit() {
         }
     });
     scenario.check(&clickhouse, &mut instances);
+    summarise(&instances.iter().map(|instance| instance.process.log()).collect::<String>());
 }
