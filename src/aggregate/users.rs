@@ -2,7 +2,8 @@
 //!
 //! A set of at most 16 is `0x01`, the count as a varint, the elements as little-endian 64-bit integers; up to 4 096 it is `0x02` and the
 //! same. The engine hashes an integer before it counts it, and its states hold the hashed value, so an element is [`fmix64`] of
-//! the user's hash. Larger sets are written as several states: merging is a union. Exact up to 4 096, about 0.3 % beyond.
+//! the user's hash. Larger sets are written as several states: merging is a union. Exact up to 4 095 users, and at 4 096 as long as no user
+//! is merged twice (a full exact set becomes an estimate when any user comes, known or not); about 0.3 % beyond.
 //! Absent on purpose: the dense form (registers), which only the engine makes.
 
 /// The most users of one state; a larger set becomes several.

@@ -72,8 +72,6 @@ struct Planner<'a> {
     applied: BTreeMap<Key, Vec<&'a Row>>,
     /// What the file has.
     filed: BTreeMap<Key, Vec<&'a Entry>>,
-    /// Moments of the book's rows that a row of the file without `valid_from` stands for.
-    stood_for: FxHashSet<(Key, Timestamp)>,
 }
 
 impl<'a> Planner<'a> {
@@ -88,10 +86,10 @@ impl<'a> Planner<'a> {
         }
         // Of two applies the later one counts, also when the clock was set back in between.
         let now = current.rows().iter().map(|row| row.applied_at).fold(now, Timestamp::max);
-        Self { current, file, now, closed_to, backdate, applied, filed, stood_for: FxHashSet::default() }
+        Self { current, file, now, closed_to, backdate, applied, filed }
     }
 
-    fn plan(mut self, applied_by: &str) -> Result<Plan, Error> {
+    fn plan(self, applied_by: &str) -> Result<Plan, Error> {
         let version = self.current.version() + 1;
         let anchors = self.anchors()?;
         let prices = Priced::of(self.current);
@@ -122,26 +120,22 @@ impl<'a> Planner<'a> {
     }
 
     /// From when on a row of the file holds that has to be added; `None` when the book says so already.
-    fn valid_from(&mut self, entry: &Entry, key: &Key, row: &Row, prices: &Priced<'_>) -> Result<Option<Timestamp>, Error> {
+    fn valid_from(&self, entry: &Entry, key: &Key, row: &Row, prices: &Priced<'_>) -> Result<Option<Timestamp>, Error> {
         let rows = self.applied.get(key).map(Vec::as_slice).unwrap_or_default();
-        let history = history(rows);
         if let Some(valid_from) = entry.valid_from {
-            let is_there = history.get(&valid_from).is_some_and(|old| old.says_the_same_as(row));
+            let is_there = history(rows).get(&valid_from).is_some_and(|old| old.says_the_same_as(row));
             return Ok((!is_there).then_some(valid_from));
         }
-        // A row without `valid_from` follows the last one of its sort. When there is none, it may stand for a row whose
-        // `valid_from` is no longer in the file.
-        let dated: FxHashSet<Timestamp> = self.filed.get(key).into_iter().flatten().filter_map(|entry| entry.valid_from).collect();
-        let undated = rows.iter().copied().rfind(|row| is_undated(row));
-        let left_over = || history.range(..=self.now).rev().find(|(from, _)| !dated.contains(from)).map(|(_, row)| *row);
-        if let Some(old) = undated.or_else(left_over).filter(|old| old.says_the_same_as(row)) {
-            self.stood_for.insert((key.clone(), old.valid_from));
+        // Compared with the last one of its sort, whatever else is in force: else the answer would change as dated rows come into
+        // force, and the same file would not stay applied.
+        if rows.iter().rfind(|row| is_undated(row)).is_some_and(|old| old.says_the_same_as(row)) {
             return Ok(None);
         }
         if rows.is_empty() && !prices.covers(row) {
             return Ok(Some(Timestamp::default()));
         }
-        if let Some(replaced) = dated.iter().filter(|from| **from <= self.now).max() {
+        let dated = self.filed.get(key).into_iter().flatten().filter_map(|entry| entry.valid_from);
+        if let Some(replaced) = dated.filter(|from| *from <= self.now).max() {
             let message = format!("without `valid_from` it would hold from now on, in place of the row that holds from {replaced}");
             return Err(self.file.error(entry, message, "give it a `valid_from`, or change the other row"));
         }
@@ -262,8 +256,7 @@ impl<'a> Planner<'a> {
                 continue;
             };
             for (from, row) in &history {
-                let is_filed =
-                    entries.iter().any(|entry| entry.valid_from == Some(*from)) || self.stood_for.contains(&(key.clone(), *from));
+                let is_filed = entries.iter().any(|entry| entry.valid_from == Some(*from));
                 if !is_undated(row) && !is_filed {
                     absent.push(format!("{key} from {from}"));
                 }

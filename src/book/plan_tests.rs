@@ -114,11 +114,13 @@ fn a_changed_row_without_valid_from_does_not_silently_replace_a_dated_one() {
 }
 
 #[test]
-fn dropping_the_valid_from_of_a_row_in_force_changes_nothing() {
-    let text = dated(&price("*", "web", "1"), T1);
-    let (book, _) = apply(&Book::empty(), &text, T1);
-    let (_, plan) = apply(&book, &price("*", "web", "1"), T2);
-    assert!(plan.is_empty() && plan.absent.is_empty(), "{plan:?}");
+fn a_row_without_valid_from_goes_on_where_dated_ones_were_and_stays_applied() {
+    let dated_rows = format!("{}{}", dated(&price("*", "web", "0"), T1), dated(&price("*", "web", "2"), T3));
+    let (book, _) = apply(&Book::empty(), &dated_rows, "2025-12-01T00:00:00Z");
+    let (book, plan) = apply(&book, &price("*", "web", "0"), T2);
+    assert_eq!(shown(&plan), ["~ session_price * web: says the same, from 2026-02-01T00:00:00Z"]);
+    assert_eq!(plan.absent, ["session_price * web from 2026-01-01T00:00:00Z", "session_price * web from 2026-03-01T00:00:00Z"]);
+    assert!(apply(&book, &price("*", "web", "0"), "2026-04-01T00:00:00Z").1.is_empty(), "the announced price came, as listed");
 }
 
 #[test]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::clock;
 use super::gather::{Gathered, gather};
 use super::partition::End;
+use super::patience::Patience;
 use super::reader::{Reader, Step};
 use super::shared::Shared;
 use super::write;
@@ -21,8 +20,6 @@ use crate::price::Prices;
 use crate::sink::{self, BatchKind, BatchRow, Origin, Stamp};
 use crate::store::{Proof, Range};
 use crate::telemetry::Alarm;
-
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Where a life starts to consume.
 pub struct Begun {
@@ -42,15 +39,15 @@ pub struct Begun {
 /// A guard, or that something moved meanwhile.
 pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, End> {
     let partition = reader.link().partition();
-    let mut told = false;
+    let mut patience = Patience::default();
     let read = loop {
         match gather(reader.link(), shared).await {
             Ok(read) => break read?,
             Err(error) => {
-                if !std::mem::replace(&mut told, true) {
+                if patience.is_worth_telling() {
                     warn!(partition, error = format!("{error:#}"), "waiting to learn where to begin");
                 }
-                sleep(RETRY_AFTER).await;
+                patience.wait().await;
             }
         }
     };
@@ -165,7 +162,10 @@ async fn rebuild(
                     reader.advance();
                 }
             }
-            Step::End(offset) if offset >= from => break,
+            Step::End(offset) if offset >= from => {
+                reader.untake_end(offset);
+                break;
+            }
             Step::End(_) => {}
             Step::Failed(error) => return Err(End::Restart(error.to_string())),
         }
@@ -198,7 +198,10 @@ async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), E
                     reader.advance();
                 }
             }
-            Step::End(offset) if offset >= to => return Ok(()),
+            Step::End(offset) if offset >= to => {
+                reader.untake_end(offset);
+                return Ok(());
+            }
             Step::End(_) => {}
             Step::Failed(error) => return Err(End::Restart(error.to_string())),
         }

@@ -30,9 +30,9 @@ impl Progress {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, standing);
     }
 
-    /// Forgets a partition that is not ours any more.
-    pub fn forget(&self, partition: i32) {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    /// Forgets all partitions: none is ours any more.
+    pub fn forget(&self) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Shows it.

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::books::Books;
 use super::clock;
 use super::partition::End;
+use super::patience::Patience;
 use super::progress::Progress;
 use crate::book::Book;
 use crate::engine::Rules;
@@ -22,8 +23,6 @@ use crate::sink::{Block, Origin};
 use crate::source::kafka;
 use crate::store::{self, Check, Insert, Source, Store};
 use crate::telemetry::{Health, Metrics, Outcome};
-
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// When a batch is full.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +71,7 @@ pub struct Shared {
     /// How many partitions are ours.
     pub owned: Arc<AtomicUsize>,
     /// Where each of them stands.
-    pub progress: Progress,
+    pub progress: Arc<Progress>,
     /// Becomes true when the service is to end.
     pub drain: watch::Receiver<bool>,
 }
@@ -174,15 +173,15 @@ impl Shared {
 }
 
 async fn until_answered<T, E: std::error::Error, F: Future<Output = Result<T, E>>>(what: &'static str, ask: impl Fn() -> F) -> T {
-    let mut told = false;
+    let mut patience = Patience::default();
     loop {
         match ask().await {
             Ok(answer) => return answer,
             Err(error) => {
-                if !std::mem::replace(&mut told, true) {
+                if patience.is_worth_telling() {
                     warn!(what, %error, "waiting; it goes on by itself");
                 }
-                sleep(RETRY_AFTER).await;
+                patience.wait().await;
             }
         }
     }

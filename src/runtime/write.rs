@@ -3,14 +3,14 @@
 //! Holds: nothing is inserted before the intent is committed by the partition's owner; a token is a hint and the witness the proof;
 //! any answer but success is doubt, never "nothing happened"; the row in `batches` says that all tables have the range.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::clock;
 use super::log::Link;
 use super::partition::End;
+use super::patience::Patience;
 use super::shared::Shared;
 use crate::engine::assignment::{Stop, StopKind};
 use crate::engine::{Batch, DeadLetter, Intent};
@@ -18,7 +18,6 @@ use crate::model::{Month, Timestamp};
 use crate::sink::{self, BatchKind, BatchRow, Block, Origin, Stamp, Table};
 use crate::store::{Insert, Proof, Range};
 
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// The token itself and `/r1` to `/r9`, for tokens whose rows never appeared.
 const TOKENS_MAX: u8 = 10;
 
@@ -101,7 +100,7 @@ pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp,
                     format!("`batches` has {count} rows from {from}, the furthest to {to}, where one to {} belongs", stamp.to);
                 return Err(End::Stop(Stop::new(StopKind::Overlap, reason)));
             }
-            None => wait_if_doubtful(&insert).await,
+            None => attempt.wait_if_doubtful(&insert).await,
         }
     }
 }
@@ -135,7 +134,7 @@ impl Written<'_> {
                     Seen::Absent => {
                         absent = true;
                         let insert = attempt.send(shared, block).await?;
-                        wait_if_doubtful(&insert).await;
+                        attempt.wait_if_doubtful(&insert).await;
                     }
                     Seen::Wrong(reason) => return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason))),
                 }
@@ -150,8 +149,9 @@ impl Written<'_> {
         if self.blocks.is_empty() {
             return Vec::new();
         }
-        let rollups = self.blocks.iter().filter(|block| block.table == Table::UsageHourly);
-        let months: Vec<Month> = rollups.map(|block| block.month).collect();
+        // A session may begin in another month than its events.
+        let by_day = self.blocks.iter().filter(|block| block.table != Table::RejectedEvents);
+        let months: Vec<Month> = by_day.map(|block| block.month).collect::<BTreeSet<_>>().into_iter().collect();
         let range = Range {
             source_epoch: &self.origin.source_epoch,
             topic: &self.origin.topic,
@@ -192,6 +192,7 @@ fn judge(block: &Block, digest: u64, proofs: &[Proof]) -> Seen {
 #[derive(Default)]
 struct Attempt {
     token: u8,
+    patience: Patience,
 }
 
 impl Attempt {
@@ -205,29 +206,35 @@ impl Attempt {
         let insert = shared.insert(block, &token).await;
         match &insert {
             Insert::Done => self.token += 1,
-            Insert::Doubt(error) => warn!(table = block.table.name(), token, %error, "an insert is in doubt"),
+            Insert::Doubt(error) if self.patience.is_worth_telling() => {
+                warn!(table = block.table.name(), token, %error, "an insert is in doubt; looking for its rows, then sending it again");
+            }
+            Insert::Doubt(_) => {}
         }
         Ok(insert)
     }
-}
 
-async fn wait_if_doubtful(insert: &Insert) {
-    if matches!(insert, Insert::Doubt(_)) {
-        sleep(RETRY_AFTER).await;
+    async fn wait_if_doubtful(&self, insert: &Insert) {
+        if matches!(insert, Insert::Doubt(_)) {
+            self.patience.wait().await;
+        }
     }
 }
 
 /// Until acknowledged: a rejected event is never dropped, so its partition stands still meanwhile.
 async fn publish_dead_letters(link: &Link, shared: &Shared, letters: &[DeadLetter]) {
     let mut stopped = None;
+    let mut patience = Patience::default();
     while let Err(error) = shared.publisher.dead_letters(link.partition(), letters).await {
         if stopped.is_none() {
             shared.metrics.guard(StopKind::DeadLetter).inc();
             stopped = Some(shared.metrics.stopped());
         }
-        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        error!(partition = link.partition(), %error, source, "partition stopped until its rejected events can be kept");
-        sleep(RETRY_AFTER).await;
+        if patience.is_worth_telling() {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            error!(partition = link.partition(), %error, source, "partition stopped until its rejected events can be kept; it goes on by itself");
+        }
+        patience.wait().await;
     }
     shared.metrics.dead_letters.inc_by(letters.len() as u64);
 }

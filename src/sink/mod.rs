@@ -11,12 +11,13 @@ mod tables;
 
 pub use batches::{BatchKind, BatchRow, batches_row};
 use bytes::Bytes;
+use chrono::NaiveDate;
 pub use tables::Table;
 
 use crate::aggregate::users::State;
 use crate::aggregate::{HourlyBlock, LogBlock, RejectedBlock, Rows, SessionBlock, SessionRow, Sums};
 use crate::model::{Credits, Day, Month, Quantity, Timestamp};
-use native::Native;
+use native::{Encoded, Native};
 
 /// Which partition of which life of a topic a batch was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +103,11 @@ impl Batch<'_> {
 
     fn log(&self, month: Month, block: &LogBlock) -> Block {
         let (names, columns, order) = (&block.names, &block.columns, &block.order);
-        let texts: usize = 40; // names of a usual event, their lengths included; the vector grows when they are longer
-        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (130 + texts));
-        let named = |column: &'_ [u32], out: &mut Native| out.texts(order.iter().map(|&row| names.bytes_of(column[row as usize])));
+        let encoded = Encoded::new(names.iter());
+        // Fixed columns, ids, and room for usual names; the vector grows when they are longer.
+        let constant = self.origin.source_epoch.len() + self.origin.topic.len() + 2;
+        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (127 + constant + 64));
+        let named = |column: &'_ [u32], out: &mut Native| out.names(&encoded, order.iter().map(|&row| column[row as usize]));
         let numbers = |column: &'_ [u64], out: &mut Native| out.u64s(order.iter().map(|&row| column[row as usize]));
         named(&columns.account, &mut out);
         named(&columns.source, &mut out);
@@ -158,7 +161,7 @@ impl Batch<'_> {
         let sums = || order.iter().map(|&row| &rows[row as usize].1);
         let number = |of: fn(&Sums) -> u64, out: &mut Native| out.u64s([0].into_iter().chain(sums().map(of)));
         out.texts([&b""[..]].into_iter().chain(keys().map(|key| names.bytes_of(key.account))));
-        out.days([month.first_day()].into_iter().chain(keys().map(|key| key.day)));
+        out.days([first_day(month)].into_iter().chain(keys().map(|key| key.day)));
         out.times_s([EPOCH].into_iter().chain(keys().map(|key| key.hour)));
         out.texts([&b""[..]].into_iter().chain(keys().map(|key| names.bytes_of(key.platform))));
         out.texts([&b""[..]].into_iter().chain(keys().map(|key| names.bytes_of(key.agent))));
@@ -192,7 +195,7 @@ impl Batch<'_> {
         let users: usize = rows.iter().map(|(_, state)| state.len()).sum();
         let mut out = Native::new(Table::SessionUsers, rows.len() + 1, users * 8 + (rows.len() + 1) * 80);
         out.texts([&b""[..]].into_iter().chain(rows.iter().map(|(row, _)| row.account.as_bytes())));
-        out.days([month.first_day()].into_iter().chain(rows.iter().map(|(row, _)| row.day)));
+        out.days([first_day(month)].into_iter().chain(rows.iter().map(|(row, _)| row.day)));
         out.times_s([EPOCH].into_iter().chain(rows.iter().map(|(row, _)| row.session.start())));
         out.texts([&b""[..]].into_iter().chain(rows.iter().map(|(row, _)| row.platform.as_bytes())));
         self.batch_of_witness(&mut out);
@@ -219,14 +222,7 @@ impl Batch<'_> {
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);
 
-trait FirstDay {
-    fn first_day(self) -> Day;
-}
-
-impl FirstDay for Month {
-    fn first_day(self) -> Day {
-        use chrono::NaiveDate;
-        let date = NaiveDate::from_ymd_opt((self.0 / 100) as i32, self.0 % 100, 1).unwrap_or_default(); // a month is that of a day
-        Day::from_epoch_days(i64::from(date.to_epoch_days()))
-    }
+fn first_day(month: Month) -> Day {
+    let date = NaiveDate::from_ymd_opt((month.0 / 100) as i32, month.0 % 100, 1).unwrap_or_default(); // a month is that of a day
+    Day::from_epoch_days(i64::from(date.to_epoch_days()))
 }

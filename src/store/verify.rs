@@ -43,20 +43,20 @@ WITH
       concat(source_epoch, '/', topic, '/', toString(partition), '/', topic_id, '/', toString(offset_from), '-', toString(offset_to)) AS batch
     FROM batches WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
       AND written_at >= now() - INTERVAL 29 DAY),
-  (SELECT if(count() = 0, toInt64(0), min(offset_from)) FROM part_batches) AS first,
-  (SELECT if(count() = 0, toInt64(0), max(offset_to)) FROM part_batches) AS next,
+  (SELECT if(count() = 0, toInt64(0), min(offset_from)) FROM part_batches) AS offset_first,
+  (SELECT if(count() = 0, toInt64(0), max(offset_to)) FROM part_batches) AS offset_next,
   logged AS (
     SELECT digest, count() AS rows, min(offset) AS least, max(offset) AS greatest, groupUniqArray(toYYYYMM(day)) AS months,
       countIf(user_hash != 0 AND platform != '') AS with_user
     FROM usage_log WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
-      AND offset >= first AND offset < next GROUP BY digest),
+      AND offset >= offset_first AND offset < offset_next GROUP BY digest),
   refused AS (
     SELECT digest, count() AS rows, min(offset) AS least, max(offset) AS greatest
     FROM rejected_events WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32}
-      AND offset >= first AND offset < next GROUP BY digest),
+      AND offset >= offset_first AND offset < offset_next GROUP BY digest),
   hourly AS (
-    SELECT batch, groupUniqArray(month) AS months, min(least_day) AS first_day, max(blocks) AS blocks FROM (
-      SELECT batch, toYYYYMM(h.day) AS month, min(h.day) AS least_day, sum(h.blocks) AS blocks FROM usage_hourly AS h
+    SELECT batch, groupUniqArray(month) AS months, min(first) AS first_day, max(blocks) AS blocks FROM (
+      SELECT batch, toYYYYMM(day) AS month, min(h.day) AS first, sum(h.blocks) AS blocks FROM usage_hourly AS h
       WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
         AND startsWith(batch, {prefix:String}) GROUP BY batch, month) GROUP BY batch),
   users AS (

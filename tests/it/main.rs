@@ -1,4 +1,9 @@
 //! Everything that needs real servers: Kafka from its jars, ClickHouse embedded. `make fetch` brings both.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod end_to_end;
+mod oracle;
+mod readme;
 mod servers;
+mod sink;
+mod store;

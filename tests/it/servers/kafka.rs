@@ -389,8 +389,7 @@ impl Client {
 
     /// Where the log of a partition starts and ends.
     pub fn offsets(&self, topic: &str, partition: i32) -> (i64, i64) {
-        let consumer = self.consumer("it");
-        eventually(SOON, || consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)))
+        watermarks(&self.consumer("it"), topic, partition)
     }
 
     /// Produces in order, idempotently, and returns when everything is acknowledged.
@@ -405,6 +404,8 @@ impl Client {
             .set("message.max.bytes", "8388608")
             .create_with_context(failures.clone())
             .expect("make a producer");
+        // A producer that knows no leader yet finds it by a timer of a second.
+        eventually(SOON, || producer.client().fetch_metadata(Some(topic), Duration::from_secs(5)));
         for message in messages {
             let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
             for (key, value) in &message.headers {
@@ -432,7 +433,9 @@ impl Client {
     pub fn read(&self, topic: &str, partition: i32) -> Vec<Read> {
         let consumer = self.consumer("it");
         let mut from = TopicPartitionList::new();
-        from.add_partition_offset(topic, partition, Offset::Offset(self.offsets(topic, partition).0)).unwrap();
+        // Asked with this consumer: one that knows no leader yet finds it by a timer of a second.
+        let (start, _) = watermarks(&consumer, topic, partition);
+        from.add_partition_offset(topic, partition, Offset::Offset(start)).unwrap();
         consumer.assign(&from).expect("assign");
         let mut records = Vec::new();
         loop {
@@ -476,6 +479,10 @@ impl Client {
         drop(element);
         eventually(SOON, || consumer.commit(&list, rdkafka::consumer::CommitMode::Sync));
     }
+}
+
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    eventually(SOON, || consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)))
 }
 
 /// What could not be delivered, and why.
