@@ -2,8 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod end_to_end;
+mod golden;
 mod oracle;
 mod readme;
 mod servers;
 mod sink;
 mod store;
+#[path = "../golden/story.rs"]
+mod story;
