@@ -41,7 +41,11 @@ mod tests {
         #[derive(Serialize, Deserialize)]
         struct Row(#[serde(with = "super")] Timestamp);
 
-        for (millis, text) in [(0, "1970-01-01 00:00:00.000"), (1_767_225_600_123, "2026-01-01 00:00:00.123"), (-86_400_000, "1969-12-31 00:00:00.000")] {
+        for (millis, text) in [
+            (0, "1970-01-01 00:00:00.000"),
+            (1_767_225_600_123, "2026-01-01 00:00:00.123"),
+            (-86_400_000, "1969-12-31 00:00:00.000"),
+        ] {
             let json = serde_json::to_string(&Row(Timestamp::from_millis(millis))).expect("JSON");
             assert_eq!(json, format!("\"{text}\""));
             assert_eq!(serde_json::from_str::<Row>(&json).expect("a moment").0.millis(), millis);
