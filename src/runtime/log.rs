@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::model::Timestamp;
 use crate::publish::Publisher;
 use crate::source::Chunk;
-use crate::source::kafka::{Committed, Error, Handle, topic_id};
+use crate::source::kafka::{Committed, Error, Handle};
 
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -171,7 +171,7 @@ impl Link {
             return Ok(id.to_string());
         }
         let (publisher, topic) = (Arc::clone(&self.publisher), Arc::clone(&self.topic));
-        blocking(move || topic_id(publisher.native_ptr(), &topic, QUESTION_TIMEOUT)).await
+        blocking(move || publisher.topic_id(&topic, QUESTION_TIMEOUT)).await
     }
 
     async fn ask<T: Send + 'static>(
