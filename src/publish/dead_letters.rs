@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
@@ -13,7 +14,6 @@ use tokio::time::sleep;
 
 use super::headers;
 use crate::engine::DeadLetter;
-use crate::source::kafka::{self, topic_id};
 
 /// After so long without an acknowledgement the caller hears of it, so that a partition that stands still says so.
 const UNACKNOWLEDGED_MAX: &str = "10000";
@@ -118,12 +118,9 @@ impl Publisher {
         })
     }
 
-    /// A topic's id now. Blocks up to `timeout`; a millisecond on a producer's handle, half a second on a consumer's.
-    ///
-    /// # Errors
-    /// See [`topic_id`].
-    pub fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, kafka::Error> {
-        topic_id(self.producer.client(), topic, timeout)
+    /// The client, to ask the brokers with.
+    pub fn client(&self) -> &Client<impl ClientContext + use<>> {
+        self.producer.client()
     }
 
     /// Whether a topic is there. Blocks for as long as no broker answers, at most for `timeout`.

@@ -85,7 +85,7 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
   LEFT JOIN refused AS r ON b.digest = r.digest
   LEFT JOIN hourly AS h ON b.batch = h.batch
   LEFT JOIN users AS u ON b.batch = u.batch
-  WHERE b.kind = 'batch' AND b.accepted + b.rejected > 0
+  WHERE b.kind = 'batch' AND b.accepted + b.rejected > 0 AND b.offset_to <= offset_next
   UNION ALL
   SELECT least AS at, greatest + 1 AS behind, 'usage_log holds rows that no batch there has' AS what FROM logged
   WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
