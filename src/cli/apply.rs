@@ -23,8 +23,10 @@ pub(super) async fn apply(config: Config, options: Apply, format: Format) -> any
     let failed = |error| marked(runtime::Error::from(error));
     for _ in 0..RACES_MAX {
         let current = store.book().await.map_err(failed)?;
+        runtime::refuse_problems(&current).map_err(marked)?;
         let closed_to = store.closed_to().await.map_err(failed)?;
         let plan = book::plan(&current, &file, clock::now(), &applied_by(), closed_to, options.backdate).map_err(mend)?;
+        refuse_regridding(&store, &plan).await?;
         if options.backdate && plan.backdated_to.is_some() {
             eprintln!("farebox: prices of closed time change; what was stored keeps its cost until it is rated again");
         }
@@ -37,6 +39,20 @@ pub(super) async fn apply(config: Config, options: Apply, format: Format) -> any
         }
     }
     anyhow::bail!("others applied price books {RACES_MAX} times while this one was planned; try again")
+}
+
+/// Usage of an account that was unknown lies on the days and sessions of unknown accounts; another grid for the same time would
+/// put late events beside it, and charge twice for a user who is in both.
+async fn refuse_regridding(store: &Store, plan: &Plan) -> anyhow::Result<()> {
+    for account in &plan.regridded {
+        if store.has_usage(account).await.map_err(runtime::Error::from).map_err(marked)? {
+            let message = format!(
+                "usage of account `{account}` is stored already, with days in UTC and sessions from 00:00; leave `time_zone` and `session_anchor` out, or give the account a `valid_from` that is not before now"
+            );
+            return Err(Mend(message.into()).into());
+        }
+    }
+    Ok(())
 }
 
 /// A price book file, read and parsed.

@@ -1,5 +1,8 @@
 //! `farebox migrate`: tables, topics, and the users key.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context;
 use serde_json::Value;
 
@@ -7,10 +10,13 @@ use super::args::{Format, Migrate};
 use super::exit::Mend;
 use super::output;
 use super::run::marked;
-use crate::config::Config;
-use crate::publish::{TopicPlan, ensure_topics};
+use crate::config::{self, Config};
+use crate::publish::{Publisher, TopicPlan, TopicSeen, ensure_topics};
 use crate::runtime::{self, clock, key};
 use crate::store::{self, SchemaStatus, Store};
+
+const ATTEMPTS: usize = 10;
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn migrate(config: Config, options: Migrate, format: Format) -> anyhow::Result<()> {
     let store = Store::new(&runtime::settings_of_store(&config)).map_err(runtime::Error::from).map_err(marked)?;
@@ -42,16 +48,17 @@ pub(super) async fn migrate(config: Config, options: Migrate, format: Format) ->
         );
     }
     let topics = topics(&config, options.dry_run).await?;
-    let listed = |names: &[String]| Value::from(if names.is_empty() { "none".to_owned() } else { names.join(", ") });
-    let fields = [
-        ("migrations", listed(&migrated.applied)),
-        ("topics", listed(&topics)),
-        ("users_key", Value::from(if made_key { "made" } else { "kept" })),
-    ];
+    let listed = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let (migrations, topics) = (listed(&migrated.applied), listed(&topics));
     if options.dry_run {
-        eprintln!("farebox: nothing was done; it would apply {}, and make topics {}", fields[0].1, fields[1].1);
+        eprintln!("farebox: nothing was done; migrations to apply: {migrations}; topics to make: {topics}");
         return Ok(());
     }
+    let fields = [
+        ("migrations", Value::from(migrations)),
+        ("topics", Value::from(topics)),
+        ("users_key", Value::from(if made_key { "made" } else { "kept" })),
+    ];
     Ok(output::record(format, &fields)?)
 }
 
@@ -73,6 +80,7 @@ async fn topics(config: &Config, dry_run: bool) -> anyhow::Result<Vec<String>> {
     if !kafka.create_topics {
         return Ok(Vec::new());
     }
+    reach(&config.kafka).await?;
     let plan = |name: &str, settings: &[(&'static str, &'static str)]| TopicPlan {
         name: name.to_owned(),
         partitions: kafka.partitions,
@@ -89,4 +97,22 @@ async fn topics(config: &Config, dry_run: bool) -> anyhow::Result<Vec<String>> {
         .await
         .map_err(|error| if error.is_refusal() { Mend(Box::new(error)).into() } else { anyhow::Error::from(error) })
         .with_context(|| format!("cannot make topics at {}", kafka.brokers))
+}
+
+/// Whether the brokers answer and know us. Asked first, since the client that makes topics does not say why nobody answers.
+async fn reach(kafka: &config::Kafka) -> anyhow::Result<()> {
+    let publisher = Publisher::new(&kafka.client_config(), &kafka.topic, &kafka.dead_letter_topic)
+        .map_err(|error| Mend(format!("[kafka] cannot be used: {error}").into()))?;
+    let publisher = Arc::new(publisher);
+    let mut reason = None;
+    for _ in 0..ATTEMPTS {
+        let (asked, topic) = (Arc::clone(&publisher), kafka.topic.clone());
+        match tokio::task::spawn_blocking(move || asked.see_topic(&topic, ATTEMPT_TIMEOUT)).await? {
+            TopicSeen::There | TopicSeen::Missing => return Ok(()),
+            TopicSeen::Refused(reason) => return Err(Mend(runtime::refused(&reason).into()).into()),
+            TopicSeen::Away(why) => reason = why.or(reason),
+        }
+    }
+    let reason = reason.unwrap_or_else(|| "no answer".to_owned());
+    anyhow::bail!("Kafka at {} cannot be reached: {reason}; run `farebox migrate` again when it answers", kafka.brokers)
 }

@@ -13,6 +13,7 @@ mod produce;
 mod run;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -23,6 +24,9 @@ pub use produce::generator::{Generator, Kind, Message, Settings};
 
 use crate::config::{Config, Inputs, Place};
 use args::{Args, Verb};
+
+/// How long threads that wait for somebody else may take to end.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs the verb that the command line names.
 pub fn main() -> ExitCode {
@@ -62,7 +66,11 @@ fn configuration(common: &args::Common) -> Result<Config, crate::config::Error> 
 }
 
 fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the threads")?.block_on(verb)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the threads")?;
+    let outcome = runtime.block_on(verb);
+    // A thread that waits for a name server or a broker must not keep us from ending.
+    runtime.shutdown_timeout(LINGER);
+    outcome
 }
 
 fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {

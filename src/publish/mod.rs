@@ -4,6 +4,7 @@
 //! what is rejected.
 
 mod dead_letters;
+mod headers;
 mod topics;
 
 pub use dead_letters::{PublishError, Publisher, TopicSeen};

@@ -147,7 +147,7 @@ async fn rebuild(
             start, log_start, "the window for duplicates is shortened: the topic's retention ate its beginning"
         );
     }
-    let mut engine = Engine::new(shared.rules.clone(), prices, first);
+    let mut engine = Engine::new(shared.rules.clone(), prices, start);
     let mut newest = None;
     reader.start_at(first);
     'read: while first < from {
@@ -162,7 +162,10 @@ async fn rebuild(
                     reader.advance();
                 }
             }
-            Step::End(offset) if offset >= from => break,
+            Step::End(offset) if offset >= from => {
+                reader.untake_end(offset);
+                break;
+            }
             Step::End(_) => {}
             Step::Failed(error) => return Err(End::Restart(error.to_string())),
         }
@@ -195,7 +198,10 @@ async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), E
                     reader.advance();
                 }
             }
-            Step::End(offset) if offset >= to => return Ok(()),
+            Step::End(offset) if offset >= to => {
+                reader.untake_end(offset);
+                return Ok(());
+            }
             Step::End(_) => {}
             Step::Failed(error) => return Err(End::Restart(error.to_string())),
         }

@@ -7,8 +7,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::Error;
+use crate::book::Book;
 use crate::price::Prices;
-use crate::store::{Error, Store};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 
 /// The newest prices that we have seen.
@@ -18,30 +20,36 @@ pub struct Books {
 }
 
 impl Books {
-    /// Reads the book once, then again whenever a newer version appears, every `reload`.
-    ///
-    /// # Errors
-    /// The first reading fails.
-    pub async fn follow(store: Store, reload: Duration, metrics: Arc<Metrics>) -> Result<Self, Error> {
-        let first = Arc::new(Prices::new(&store.book().await?));
+    /// Begins with this book, and takes a newer version whenever one appears, looked for every `reload`.
+    pub fn follow(store: Store, first: &Book, reload: Duration, metrics: Arc<Metrics>) -> Self {
+        let first = Arc::new(Prices::new(first));
         metrics.price_book_version.set(i64::try_from(first.version()).unwrap_or(i64::MAX));
         let (sender, newest) = watch::channel(first);
         tokio::spawn(async move {
+            let mut failed = None;
             while !sender.is_closed() {
                 sleep(reload).await;
                 let known = sender.borrow().version();
-                match look(&store, known).await {
+                let failure = match look(&store, known).await {
                     Ok(Some(prices)) => {
                         info!(version = prices.version(), "a new price book holds from the next batch on");
                         metrics.price_book_version.set(i64::try_from(prices.version()).unwrap_or(i64::MAX));
                         sender.send_replace(Arc::new(prices));
+                        None
                     }
-                    Ok(None) => {}
-                    Err(error) => warn!(%error, "could not look for a new price book"),
+                    Ok(None) => None,
+                    Err(error) => Some(error.to_string()),
+                };
+                // Once for each reason, not every few seconds.
+                if failure != failed
+                    && let Some(error) = &failure
+                {
+                    warn!(error, version = known, "could not take a new price book; the one in use stays");
                 }
+                failed = failure;
             }
         });
-        Ok(Self { newest })
+        Self { newest }
     }
 
     /// The newest prices.
@@ -54,5 +62,23 @@ async fn look(store: &Store, known: u64) -> Result<Option<Prices>, Error> {
     if store.price_book_version().await? == known {
         return Ok(None);
     }
-    Ok(Some(Prices::new(&store.book().await?)))
+    let book = store.book().await?;
+    refuse_problems(&book)?;
+    Ok(Some(Prices::new(&book)))
+}
+
+/// Refuses a book that this build would read wrongly.
+///
+/// # Errors
+/// What is wrong with it, and the way out.
+pub fn refuse_problems(book: &Book) -> Result<(), Error> {
+    match book.problems().as_slice() {
+        [] => Ok(()),
+        [problem, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+            Err(Error::Configuration(format!(
+                "the price book in the database holds what this farebox cannot work with ({problem}{more}); use the farebox that applied it"
+            )))
+        }
+    }
 }

@@ -245,11 +245,14 @@ impl Group {
     fn assign(&mut self) {
         let offsets: Vec<(i32, i64)> =
             self.owned.iter().filter_map(|(&partition, owned)| Some((partition, owned.position?))).collect();
-        if let Err(error) = self.handle.assign(&offsets) {
+        // A pause outlives assignments, revoked ones too: without this, nobody would read a partition that was paused then.
+        let partitions: Vec<i32> = offsets.iter().map(|&(partition, _)| partition).collect();
+        let assigned = self.handle.resume(&partitions).and_then(|()| self.handle.assign(&offsets));
+        if let Err(error) = assigned {
             warn!(%error, "could not start reading");
             self.owned.values_mut().for_each(|owned| owned.deliver(Delivery::Failed(error.clone())));
         }
-        self.owned.values_mut().for_each(|owned| owned.paused = false); // an assignment forgets what was paused
+        self.owned.values_mut().for_each(|owned| owned.paused = false);
     }
 
     fn commit(
@@ -290,8 +293,8 @@ impl Group {
         for (&partition, owned) in &mut self.owned {
             let held = owned.held_bytes.load(Ordering::Relaxed);
             let change = match owned.paused {
-                false if held > HELD_BYTES_MAX => self.handle.pause(partition),
-                true if held < HELD_BYTES_LOW => self.handle.resume(partition),
+                false if held > HELD_BYTES_MAX => self.handle.pause(&[partition]),
+                true if held < HELD_BYTES_LOW => self.handle.resume(&[partition]),
                 _ => continue,
             };
             match change {

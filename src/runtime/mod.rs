@@ -25,16 +25,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-pub use startup::{Error, Options, keep, settings_of_store};
+pub use books::refuse_problems;
+pub use startup::{Error, Options, keep, refused, settings_of_store};
 
 use crate::config::Config;
 use crate::telemetry::Metrics;
 use group::{Group, Membership};
 use shared::Shared;
 use startup::Opened;
+
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Meters until `stop` is done, then writes what was read and leaves.
 ///
@@ -72,6 +76,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
             .map_err(|error| Error::Failed(format!("cannot start the polling thread: {error}")))?
     };
     let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
+    let store = tokio::spawn(watch_store(Arc::clone(&shared)));
     tokio::select! {
         () = stop => {
             info!("stopping: writing what was read");
@@ -84,6 +89,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     // The thread leaves the group and ends; its outcome is what counts.
     let outcome = tokio::task::spawn_blocking(move || thread.join()).await;
     gauges.abort();
+    store.abort();
     let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
     match (failed, outcome) {
         (Some(error), _) => Err(Error::from(error)),
@@ -124,5 +130,18 @@ async fn show_gauges(shared: Arc<Shared>, metrics: Arc<Metrics>) {
     loop {
         seconds.tick().await;
         shared.progress.show(&metrics);
+    }
+}
+
+/// An idle instance inserts nothing, so it would not notice that ClickHouse is away. While a batch is in doubt its inserts tell more.
+async fn watch_store(shared: Arc<Shared>) {
+    let mut pings = interval(PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pings.tick().await;
+        let answers = matches!(timeout(PING_TIMEOUT, shared.store.ping()).await, Ok(Ok(_)));
+        if !answers || shared.metrics.batches_in_doubt.get() == 0 {
+            shared.health.set_store_writable(answers);
+        }
     }
 }

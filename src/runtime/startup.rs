@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::books::Books;
+use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
 use super::shared::{BatchLimits, Keep, Shared};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
 use crate::store::{self, Disposition, SchemaStatus, Store};
@@ -25,6 +25,10 @@ use crate::telemetry::{Health, Metrics};
 use crate::{decode, dedupe, engine};
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Short, so that a signal is obeyed at once also while no broker answers.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(1);
+/// A broker that says nothing for so long is away.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// How this run differs from the usual one.
 #[derive(Debug, Clone, Default)]
@@ -101,16 +105,24 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     info!(version = version.version, database = config.clickhouse.database, "ClickHouse answers");
     let lateness = (config.sessions.lateness.millis() / 1000).to_string();
     patiently("ClickHouse", || store.set_setting("lateness_seconds", &lateness, clock::now())).await?;
-    let key = key::load(&config.users.hash_key_file, &store, clock::now()).await?;
+    let load_key = || async {
+        match key::load(&config.users.hash_key_file, &store, clock::now()).await {
+            Err(KeyError::Store(error)) => Err(error),
+            loaded => Ok(loaded),
+        }
+    };
+    let key = patiently("ClickHouse", load_key).await??;
     let client = config.kafka.client_config();
     let publisher = Publisher::new(&client, &config.kafka.topic, &config.kafka.dead_letter_topic)
         .map_err(|error| Error::Configuration(format!("[kafka] cannot be used: {error}")))?;
     let publisher = Arc::new(publisher);
     for topic in [&config.kafka.topic, &config.kafka.dead_letter_topic] {
-        wait_for_topic(&publisher, topic).await?;
+        wait_for_topic(&publisher, topic, &config.kafka).await?;
     }
     let expire_by_time = options.fixed_topic_id.is_none() && append_time(&client, &config.kafka.topic).await;
-    let books = Books::follow(store.clone(), config.price_book.reload.get(), Arc::clone(&metrics)).await?;
+    let book = patiently("ClickHouse", || store.book()).await?;
+    refuse_problems(&book)?;
+    let books = Books::follow(store.clone(), &book, config.price_book.reload.get(), Arc::clone(&metrics));
     let rules = rules(config, key, expire_by_time);
     let shared = Shared {
         store,
@@ -250,30 +262,40 @@ async fn check_schema(store: &Store, health: &Health) -> Result<(), Error> {
     Ok(())
 }
 
-async fn wait_for_topic(publisher: &Arc<Publisher>, topic: &str) -> Result<(), Error> {
-    let mut waited = false;
+async fn wait_for_topic(publisher: &Arc<Publisher>, topic: &str, kafka: &config::Kafka) -> Result<(), Error> {
+    let (began, mut waited) = (Instant::now(), false);
     loop {
         let (asked, name) = (Arc::clone(publisher), topic.to_owned());
-        let seen =
-            tokio::task::spawn_blocking(move || asked.see_topic(&name)).await.map_err(|error| Error::Failed(error.to_string()))?;
+        let seen = tokio::task::spawn_blocking(move || asked.see_topic(&name, TOPIC_TIMEOUT))
+            .await
+            .map_err(|error| Error::Failed(error.to_string()))?;
         match seen {
-            TopicSeen::There => return Ok(()),
+            TopicSeen::There => {
+                if waited {
+                    info!("Kafka answers again");
+                }
+                return Ok(());
+            }
             TopicSeen::Missing => {
-                return Err(Error::Configuration(format!("the topic `{topic}` does not exist; run `farebox migrate`")));
+                let remedy = if kafka.create_topics { "run `farebox migrate`" } else { "make it (`kafka.create_topics` is off)" };
+                return Err(Error::Configuration(format!("the topic `{topic}` does not exist; {remedy}")));
             }
-            TopicSeen::Refused(reason) => {
-                return Err(Error::Configuration(format!(
-                    "Kafka refuses us: {reason}; set `username`, `password` and `security` in [kafka]"
-                )));
-            }
+            TopicSeen::Refused(reason) => return Err(Error::Configuration(refused(&reason))),
             TopicSeen::Away(reason) => {
-                if !std::mem::replace(&mut waited, true) {
-                    warn!("Kafka cannot be reached: {reason}; waiting, it goes on by itself");
+                if !waited && (reason.is_some() || began.elapsed() >= SILENCE_MAX) {
+                    let reason = reason.unwrap_or_else(|| "no answer".to_owned());
+                    warn!("Kafka at {} cannot be reached: {reason}; waiting, it goes on by itself", kafka.brokers);
+                    waited = true;
                 }
                 sleep(RETRY_AFTER).await;
             }
         }
     }
+}
+
+/// What to do about a broker that does not want us.
+pub fn refused(reason: &str) -> String {
+    format!("Kafka refuses us: {reason}; set `username`, `password` and `security` in [kafka]")
 }
 
 async fn append_time(client: &ClientConfig, topic: &str) -> bool {

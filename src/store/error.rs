@@ -50,6 +50,16 @@ pub enum Error {
         /// What the server said.
         message: String,
     },
+    /// The user is known and may not do this.
+    #[error("ClickHouse at {server} does not let user `{user}` do this: {message}")]
+    Denied {
+        /// Scheme, host and port.
+        server: String,
+        /// The user we came as.
+        user: String,
+        /// What the server said.
+        message: String,
+    },
     /// A database, table, view or column that the schema has is not there.
     #[error("ClickHouse at {server}: database `{database}` does not have farebox's schema ({message}); run `farebox migrate`")]
     Schema {
@@ -98,7 +108,7 @@ impl Error {
                 Disposition::Configuration
             }
             Self::Server { code, .. } if BUSY.contains(code) => Disposition::Retry,
-            Self::Server { .. } | Self::Answer(_) | Self::Burnt { .. } => Disposition::Halt,
+            Self::Denied { .. } | Self::Server { .. } | Self::Answer(_) | Self::Burnt { .. } => Disposition::Halt,
         }
     }
 }
@@ -112,8 +122,10 @@ pub(super) fn of_answer(server: &str, user: &str, database: &str, status: u16, c
     let code = if code == 0 { code_in(&message) } else { code };
     let message = message.split_once("DB::Exception: ").map_or(message.as_str(), |(_, reason)| reason).to_owned();
     match code {
-        // unknown user, wrong or missing password, access denied, authentication failed
-        192..=194 | 497 | 516 => Error::Refused { server: server.to_owned(), user: user.to_owned(), message },
+        // a right that was not granted: the server names it
+        497 => Error::Denied { server: server.to_owned(), user: user.to_owned(), message },
+        // unknown user, wrong or missing password, authentication failed
+        192..=194 | 516 => Error::Refused { server: server.to_owned(), user: user.to_owned(), message },
         // unknown column, unknown table, unknown database
         16 | 47 | 60 | 81 => Error::Schema { server: server.to_owned(), database: database.to_owned(), message },
         0 if matches!(status, 401 | 403) => Error::Refused { server: server.to_owned(), user: user.to_owned(), message },

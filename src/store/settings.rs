@@ -96,6 +96,19 @@ impl Store {
         self.insert_unique("price_book", columns, "version", &version.to_string(), rows).await
     }
 
+    /// Whether any usage of an account is stored.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn has_usage(&self, account: &str) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Found {
+            found: u64,
+        }
+        let sql = "SELECT count() AS found FROM (SELECT 1 FROM usage_hourly WHERE account = {account:String} LIMIT 1)";
+        self.row(sql, &[("account", account)]).await.map(|row: Found| row.found > 0)
+    }
+
     /// The moment to which every partition has read, less the lateness: sessions that ended by then are closed. 1969 or earlier: nothing read.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ impl Store {
             let token = if burnt == 0 { format!("{table}/{key}") } else { format!("{table}/{key}/r{burnt}") };
             let mut sends = 1;
             while let Insert::Doubt(error) = self.client.insert(table, columns, "JSONEachRow", &token, body.clone()).await {
-                if sends == SENDS_MAX || matches!(error, Error::Refused { .. } | Error::Schema { .. }) {
+                if sends == SENDS_MAX || matches!(error, Error::Refused { .. } | Error::Denied { .. } | Error::Schema { .. }) {
                     return Err(error);
                 }
                 sends += 1;

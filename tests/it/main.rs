@@ -1,6 +1,12 @@
 //! Everything that needs real servers: Kafka from its jars, ClickHouse embedded. `make fetch` brings both.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod bad_days;
+mod cli;
+mod end_to_end;
+mod hostile;
+mod oracle;
 mod readme;
 mod servers;
+mod sink;
 mod store;

@@ -144,7 +144,7 @@ impl Handle {
     /// # Errors
     /// What librdkafka refuses.
     pub fn subscribe(&self) -> Result<(), Error> {
-        let list = List::one(&self.topic, UNASSIGNED, None);
+        let list = List::one(&self.topic, UNASSIGNED);
         // SAFETY: both live; the list is copied.
         check("subscribe", unsafe { rd::rd_kafka_subscribe(self.rk, list.0) })
     }
@@ -229,20 +229,20 @@ impl Handle {
     ///
     /// # Errors
     /// What librdkafka refuses.
-    pub fn pause(&self, partition: i32) -> Result<(), Error> {
-        let list = List::one(&self.topic, partition, None);
+    pub fn pause(&self, partitions: &[i32]) -> Result<(), Error> {
+        let list = List::named(&self.topic, partitions);
         // SAFETY: both live.
-        check("pause a partition", unsafe { rd::rd_kafka_pause_partitions(self.rk, list.0) })
+        check("pause partitions", unsafe { rd::rd_kafka_pause_partitions(self.rk, list.0) })
     }
 
-    /// Reads these partitions again, from where they were.
+    /// Reads these partitions again, from where they were. A pause outlives assignments; this ends it, assigned or not.
     ///
     /// # Errors
     /// What librdkafka refuses.
-    pub fn resume(&self, partition: i32) -> Result<(), Error> {
-        let list = List::one(&self.topic, partition, None);
+    pub fn resume(&self, partitions: &[i32]) -> Result<(), Error> {
+        let list = List::named(&self.topic, partitions);
         // SAFETY: both live.
-        check("resume a partition", unsafe { rd::rd_kafka_resume_partitions(self.rk, list.0) })
+        check("resume partitions", unsafe { rd::rd_kafka_resume_partitions(self.rk, list.0) })
     }
 
     /// Commits an offset with metadata and waits for the broker's answer.
@@ -264,7 +264,7 @@ impl Handle {
     /// No answer within `timeout`, or a refusal.
     pub fn committed(&self, partition: i32, timeout: Duration) -> Result<Option<Committed>, Error> {
         const ACTION: &str = "read the committed offset";
-        let list = List::one(&self.topic, partition, None);
+        let list = List::one(&self.topic, partition);
         // SAFETY: both live.
         check(ACTION, unsafe { rd::rd_kafka_committed(self.rk, list.0, millis(timeout)) })?;
         list.check(ACTION)?;
@@ -377,8 +377,14 @@ impl List {
         }
     }
 
-    fn one(topic: &CStr, partition: i32, offset: Option<i64>) -> Self {
-        Self::of(topic, &[(partition, offset.unwrap_or(i64::from(rd::RD_KAFKA_OFFSET_INVALID)))])
+    fn named(topic: &CStr, partitions: &[i32]) -> Self {
+        let offsets: Vec<(i32, i64)> =
+            partitions.iter().map(|&partition| (partition, i64::from(rd::RD_KAFKA_OFFSET_INVALID))).collect();
+        Self::of(topic, &offsets)
+    }
+
+    fn one(topic: &CStr, partition: i32) -> Self {
+        Self::named(topic, &[partition])
     }
 
     /// The only element of a list made with one.

@@ -1,7 +1,7 @@
 //! Which life of a topic this is: its id, which a topic that was deleted and created again does not keep.
 #![allow(unsafe_code)] // rust-rdkafka has no DescribeTopics; every pointer below is freed by the guard beside it
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> 
             rd::rd_kafka_AdminOptions_new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
             rd::rd_kafka_AdminOptions_destroy,
         );
-        let mut text = [0_i8; 256];
+        let mut text = [0 as c_char; 256];
         rd::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, text.as_mut_ptr(), text.len());
         let mut names = [name.as_ptr()];
         let topics = Freed(
@@ -81,7 +81,7 @@ pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> 
 ///
 /// # Safety
 /// `text` is null or a live C string.
-pub(super) unsafe fn words(text: *const std::ffi::c_char) -> String {
+pub(super) unsafe fn words(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
