@@ -376,7 +376,7 @@ fn books_applied_at_once_become_whole_versions_one_after_the_other() {
 }
 
 fn priced(per_call: &str) -> String {
-    format!("{}[[rate]]\ncategory = \"llm\"\nper_call = \"{per_call}\"\n", book(&["acme"]))
+    format!("{}[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_call = \"{per_call}\"\n", book(&["acme"]))
 }
 
 #[test]
