@@ -1,4 +1,8 @@
 //! Rejected records go to the dead-letter topic as they came, with the reason in headers.
+//!
+//! Holds: key, value and headers are kept byte for byte, header names that are not text included. One limit is known: librdkafka
+//! ends a header's name at its first zero byte, and so do we. A letter that its topic refuses for its size is sent by itself, so
+//! that none suffers for its neighbours, and then with less of it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -108,7 +112,14 @@ impl Publisher {
             .set("allow.auto.create.topics", "false");
         let heard = Arc::<Heard>::default();
         let producer = client.create_with_context(Listening(Arc::clone(&heard)))?;
-        Ok(Self { producer, single: OnceLock::new(), client, heard, topic: topic.to_owned(), dead_letter_topic: dead_letter_topic.to_owned() })
+        Ok(Self {
+            producer,
+            single: OnceLock::new(),
+            client,
+            heard,
+            topic: topic.to_owned(),
+            dead_letter_topic: dead_letter_topic.to_owned(),
+        })
     }
 
     /// librdkafka's handle, for questions that rust-rdkafka cannot ask. Lives as long as this value.
