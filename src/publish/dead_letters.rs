@@ -1,4 +1,8 @@
 //! Rejected records go to the dead-letter topic as they came, with the reason in headers.
+//!
+//! Holds: key, value and headers are kept byte for byte, header names that are not text included. One limit is known: librdkafka
+//! ends a header's name at its first zero byte, and so do we. A letter that its topic refuses for its size is sent by itself, so
+//! that none suffers for its neighbours, and then with less of it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

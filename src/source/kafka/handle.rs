@@ -110,7 +110,8 @@ impl Handle {
         // SAFETY: `conf` is ours until rd_kafka_new succeeds, then the handle's; `callbacks` outlives the handle (freed in Drop).
         unsafe {
             let conf = rd::rd_kafka_conf_new();
-            for (key, value) in config.config_map() {
+            for key in config.config_map().into_keys() {
+                let value = config.get(key).unwrap_or_default(); // the map itself shows placeholders for secrets
                 let (Ok(key_c), Ok(value_c)) = (CString::new(key), CString::new(value)) else {
                     rd::rd_kafka_conf_destroy(conf);
                     drop(Box::from_raw(callbacks));
