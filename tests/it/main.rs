@@ -1,9 +1,12 @@
 //! Everything that needs real servers: Kafka from its jars, ClickHouse embedded. `make fetch` brings both.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod direct;
 mod end_to_end;
+mod money_views;
 mod oracle;
 mod readme;
 mod servers;
 mod sink;
 mod store;
+mod uniques;
