@@ -108,7 +108,14 @@ impl Publisher {
             .set("allow.auto.create.topics", "false");
         let heard = Arc::<Heard>::default();
         let producer = client.create_with_context(Listening(Arc::clone(&heard)))?;
-        Ok(Self { producer, single: OnceLock::new(), client, heard, topic: topic.to_owned(), dead_letter_topic: dead_letter_topic.to_owned() })
+        Ok(Self {
+            producer,
+            single: OnceLock::new(),
+            client,
+            heard,
+            topic: topic.to_owned(),
+            dead_letter_topic: dead_letter_topic.to_owned(),
+        })
     }
 
     /// librdkafka's handle, for questions that rust-rdkafka cannot ask. Lives as long as this value.

@@ -57,7 +57,10 @@ pub enum Step {
     /// The batch ends here.
     Close,
     /// The batch ends here, and what follows is priced with this file.
-    Apply { file: PathBuf, now: Timestamp },
+    Apply {
+        file: PathBuf,
+        now: Timestamp,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -473,8 +476,22 @@ impl Report {
 
     fn hourly_table(&self) -> Table {
         let header = [
-            "account", "day", "hour", "platform", "agent", "category", "model", "#events", "#ms", "#input", "#cached", "#output",
-            "#quantity", "#cost", "#unpriced", "#unattributed",
+            "account",
+            "day",
+            "hour",
+            "platform",
+            "agent",
+            "category",
+            "model",
+            "#events",
+            "#ms",
+            "#input",
+            "#cached",
+            "#output",
+            "#quantity",
+            "#cost",
+            "#unpriced",
+            "#unattributed",
         ];
         let mut table = Table::new("operations by hour", &header);
         for ((account, day, hour, names), sums) in &self.hourly {
@@ -503,8 +520,24 @@ impl Report {
 
     fn log_table(&self) -> Table {
         let header = [
-            "#offset", "event time", "account", "source", "id", "day", "platform", "user", "agent", "category", "model", "#ms",
-            "#input", "#cached", "#output", "#quantity", "#cost", "mark",
+            "#offset",
+            "event time",
+            "account",
+            "source",
+            "id",
+            "day",
+            "platform",
+            "user",
+            "agent",
+            "category",
+            "model",
+            "#ms",
+            "#input",
+            "#cached",
+            "#output",
+            "#quantity",
+            "#cost",
+            "mark",
         ];
         let mut table = Table::new("usage log", &header);
         for line in &self.log {

@@ -60,8 +60,10 @@ impl Scenario {
     /// Invented events; the same seed and number give the same records, so a repeated call repeats every id.
     fn produce(&self, events: u32, seed: u64, rate: u32) {
         let (events, seed, rate) = (events.to_string(), seed.to_string(), rate.to_string());
-        let arguments = ["produce", "--events", &events, "--rate", &rate, "--seed", &seed, "--accounts", ACCOUNTS, "--users", "300"];
-        let shares = ["--duplicates", "0.02", "--conflicts", "0.01", "--malformed", "0.01", "--start", &self.start, "--spread", "100h"];
+        let arguments =
+            ["produce", "--events", &events, "--rate", &rate, "--seed", &seed, "--accounts", ACCOUNTS, "--users", "300"];
+        let shares =
+            ["--duplicates", "0.02", "--conflicts", "0.01", "--malformed", "0.01", "--start", &self.start, "--spread", "100h"];
         self.farebox.run(&[&arguments[..], &shares[..]].concat()).expect_success();
     }
 
@@ -102,9 +104,11 @@ impl Scenario {
                 let ended = instance.process.ended();
                 assert!(ended.is_none(), "an instance ended ({ended:?}):\n{}", instance.process.log());
             }
-            let sql = format!("SELECT partition, offset_next FROM {database}.conservation ORDER BY partition FORMAT JSONCompactEachRow");
+            let sql =
+                format!("SELECT partition, offset_next FROM {database}.conservation ORDER BY partition FORMAT JSONCompactEachRow");
             let reached = clickhouse.query(&sql);
-            let wanted: String = (0..).zip(ends).filter(|(_, end)| **end > 0).map(|(n, end): (i32, &i64)| format!("[{n}, {end}]\n")).collect();
+            let wanted: String =
+                (0..).zip(ends).filter(|(_, end)| **end > 0).map(|(n, end): (i32, &i64)| format!("[{n}, {end}]\n")).collect();
             let same = reached.replace(['"', ' '], "") == wanted.replace(' ', "");
             if same { Ok(()) } else { Err(format!("read up to\n{reached}of\n{wanted}{}", logs(instances))) }
         });
@@ -120,7 +124,8 @@ impl Scenario {
             if !missing.is_empty() || !extra.is_empty() {
                 let show = |lines: &[&String]| lines.iter().take(5).map(|line| format!("  {line}\n")).collect::<String>();
                 let (name, absent, more) = (view.name, missing.len(), extra.len());
-                differences += &format!("{name}: {absent} lines are missing\n{}{more} are too many\n{}", show(&missing), show(&extra));
+                differences +=
+                    &format!("{name}: {absent} lines are missing\n{}{more} are too many\n{}", show(&missing), show(&extra));
             }
         }
         assert!(differences.is_empty(), "{differences}\n{}", logs(instances));
@@ -197,7 +202,9 @@ fn logs(instances: &[Instance]) -> String {
 fn odd_records() -> Vec<Message> {
     let now = views::moment(now_ms());
     let event = |id: &str, rest: &str| {
-        format!(r#"{{"id":"{id}","time":"{now}","account":"load-1","agent":"odd","category":"llm","platform":"web","user":"u"{rest}}}"#)
+        format!(
+            r#"{{"id":"{id}","time":"{now}","account":"load-1","agent":"odd","category":"llm","platform":"web","user":"u"{rest}}}"#
+        )
     };
     let with = |id: &str, field: &str, value: &str| {
         let mut object: serde_json::Value = serde_json::from_str(&event(id, "")).unwrap();
@@ -257,12 +264,21 @@ fn odd_records() -> Vec<Message> {
         headers: vec![own("ce_specversion", version.as_bytes()), own("ce_id", id.as_bytes()), own("ce_source", b"s")],
         ..Message::to(2, "ce", event("inner", ""))
     };
-    records.extend([structured("c1", "1.0"), structured("c1", "1.0"), structured("c2", "0.3"), binary("c3", "1.0"), binary("c4", "2.0")]);
+    records.extend([
+        structured("c1", "1.0"),
+        structured("c1", "1.0"),
+        structured("c2", "0.3"),
+        binary("c3", "1.0"),
+        binary("c4", "2.0"),
+    ]);
     // Any bytes, everywhere; headers are kept with the reject.
     records.extend([
         Message { partition: Some(3), ..Message::default() },
         Message::to(4, [0xff, 0, 1], [0xff, 0xfe, 0]),
-        Message { headers: vec![own("trace", &[0, 255]), ("empty".to_owned(), None), own("trace", b"")], ..Message::to(5, "", "{") },
+        Message {
+            headers: vec![own("trace", &[0, 255]), ("empty".to_owned(), None), own("trace", b"")],
+            ..Message::to(5, "", "{")
+        },
     ]);
     records
 }

@@ -185,12 +185,8 @@ fn accept(totals: &mut Totals, partition: i32, record: &KafkaRecord, event: &Eve
         let anchor = account.map_or(0, |row| i64::from(row.session_anchor));
         let seconds = event.time.div_euclid(1000);
         let start = (seconds - anchor).div_euclid(86_400) * 86_400 + anchor;
-        let key = SessionKey {
-            account: event.account.clone(),
-            day: day(start * 1000, zone),
-            start,
-            platform: event.platform.clone(),
-        };
+        let key =
+            SessionKey { account: event.account.clone(), day: day(start * 1000, zone), start, platform: event.platform.clone() };
         let session = totals.sessions.entry(key).or_default();
         session.users.insert(event.user.clone());
         session.events += 1;

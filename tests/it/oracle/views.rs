@@ -37,7 +37,11 @@ pub fn all(totals: &Totals) -> Vec<View> {
         View {
             name: "rejected_events",
             sql: "SELECT partition, `offset`, reason FROM {db}.rejected_events",
-            expected: totals.letters.iter().map(|((partition, offset), letter)| line(&[partition, offset, &letter.reason])).collect(),
+            expected: totals
+                .letters
+                .iter()
+                .map(|((partition, offset), letter)| line(&[partition, offset, &letter.reason]))
+                .collect(),
         },
         View {
             name: "conservation",
@@ -83,8 +87,18 @@ pub fn all(totals: &Totals) -> Vec<View> {
         },
     ];
     views.extend([
-        by(totals, "agent_costs", "SELECT account, day, agent, events, cost, duration_ms, input_tokens, output_tokens FROM {db}.agent_costs", |key| &key.agent),
-        by(totals, "model_costs", "SELECT account, day, model, events, cost, duration_ms, input_tokens, output_tokens FROM {db}.model_costs", |key| &key.model),
+        by(
+            totals,
+            "agent_costs",
+            "SELECT account, day, agent, events, cost, duration_ms, input_tokens, output_tokens FROM {db}.agent_costs",
+            |key| &key.agent,
+        ),
+        by(
+            totals,
+            "model_costs",
+            "SELECT account, day, model, events, cost, duration_ms, input_tokens, output_tokens FROM {db}.model_costs",
+            |key| &key.model,
+        ),
         by(
             totals,
             "category_costs",
@@ -148,9 +162,9 @@ fn costs(totals: &Totals) -> Vec<String> {
     for (key, session) in &totals.sessions {
         *sessions.entry((&key.account, &key.day, &key.platform)).or_default() += session.cost;
     }
-    let sessions = sessions.into_iter().map(|((account, day, platform), cost)| {
-        line(&[&account, &day, &"session", &platform, &"", &"", &"", &0, &plain(cost)])
-    });
+    let sessions = sessions
+        .into_iter()
+        .map(|((account, day, platform), cost)| line(&[&account, &day, &"session", &platform, &"", &"", &"", &0, &plain(cost)]));
     operations.chain(sessions).collect()
 }
 
@@ -234,12 +248,8 @@ fn months(totals: &Totals) -> BTreeMap<(String, String, String), (u64, Decimal)>
 }
 
 fn monthly_usage(totals: &Totals) -> Vec<String> {
-    let open: BTreeSet<(&str, &str)> = totals
-        .sessions
-        .keys()
-        .filter(|key| !is_closed(totals, key))
-        .map(|key| (key.account.as_str(), &key.day[..7]))
-        .collect();
+    let open: BTreeSet<(&str, &str)> =
+        totals.sessions.keys().filter(|key| !is_closed(totals, key)).map(|key| (key.account.as_str(), &key.day[..7])).collect();
     let of = |((account, month, category), (events, cost)): ((String, String, String), (u64, Decimal))| {
         let first: chrono::NaiveDate = month.parse().expect("a date");
         let last = first + chrono::Months::new(1) - chrono::Days::new(1);

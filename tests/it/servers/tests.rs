@@ -276,3 +276,15 @@ fn a_metric_is_the_sum_of_its_series() {
     assert_eq!(installation::sum(page, "f_y", &[]), Some(5.5));
     assert_eq!(installation::sum(page, "f_z", &[]), None);
 }
+
+#[test]
+#[allow(clippy::float_cmp)] // a whole number
+fn an_installation_of_its_own_gets_ready_and_ends_in_order() {
+    let farebox = Farebox::shared();
+    farebox.run(&["migrate"]).expect_success();
+    assert_eq!(Kafka::shared().client.offsets(&farebox.topic, 0), (0, 0));
+    let mut instance = farebox.start();
+    instance.wait_until_ready();
+    assert_eq!(instance.metric("farebox_events_total", &["result=\"accepted\""]), Some(0.0));
+    assert!(instance.stop().success(), "{}", instance.process.log());
+}
