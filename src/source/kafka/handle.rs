@@ -19,6 +19,8 @@ use super::Error;
 use super::topic::words;
 use crate::model::{Header, Record, Timestamp};
 
+/// A seek is answered by librdkafka's own thread, not by a broker.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const UNASSIGNED: i32 = -1; // a subscription names no partition
 const NO_ERROR: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
@@ -228,17 +230,29 @@ impl Handle {
         check("assign partitions", unsafe { rd::rd_kafka_assign(self.rk, list.0) })
     }
 
-    /// Stops reading these partitions for now.
+    /// Stops reading a partition for now; after [`Handle::resume`] its next record is the one at `position` or behind it.
     ///
     /// # Errors
-    /// What librdkafka refuses.
-    pub fn pause(&self, partitions: &[i32]) -> Result<(), Error> {
-        let list = List::named(&self.topic, partitions);
+    /// What librdkafka refuses, and no answer from its own thread. The partition may be paused or not.
+    pub fn pause(&self, partition: i32, position: i64) -> Result<(), Error> {
+        let list = List::of(&self.topic, &[(partition, position)]);
         // SAFETY: both live.
-        check("pause partitions", unsafe { rd::rd_kafka_pause_partitions(self.rk, list.0) })
+        check("pause a partition", unsafe { rd::rd_kafka_pause_partitions(self.rk, list.0) })?;
+        list.check("pause a partition")?;
+        // Without this, reading would go on where librdkafka believes that we are: when the end of the partition was told last, it
+        // takes that for a record and skips the next one.
+        // SAFETY: both live; the error, if any, is ours to destroy.
+        let answer = unsafe {
+            let error = rd::rd_kafka_seek_partitions(self.rk, list.0, millis(SEEK_TIMEOUT));
+            let answer = rd::rd_kafka_error_code(error);
+            rd::rd_kafka_error_destroy(error);
+            answer
+        };
+        check("seek in a paused partition", answer)?;
+        list.check("seek in a paused partition")
     }
 
-    /// Reads these partitions again, from where they were. A pause outlives assignments; this ends it, assigned or not.
+    /// Reads these partitions again. A pause outlives assignments; this ends it, assigned or not.
     ///
     /// # Errors
     /// What librdkafka refuses.
