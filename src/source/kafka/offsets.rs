@@ -24,7 +24,14 @@ pub fn bounds<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32,
     let (mut low, mut high) = (0, 0);
     // SAFETY: the client lives as long as it is borrowed; all other pointers live through the call.
     let answer = unsafe {
-        rd::rd_kafka_query_watermark_offsets(client.native_ptr(), topic.as_ptr(), partition, &raw mut low, &raw mut high, millis(timeout))
+        rd::rd_kafka_query_watermark_offsets(
+            client.native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &raw mut low,
+            &raw mut high,
+            millis(timeout),
+        )
     };
     check(ACTION, answer).map(|()| (low, high))
 }
