@@ -1,6 +1,5 @@
 //! Everything that needs real servers: Kafka from its jars, ClickHouse embedded. `make fetch` brings both.
 #![allow(missing_docs, clippy::unwrap_used)]
-#[path = "../golden/story.rs"]
 
 mod bad_days;
 mod cli;
@@ -15,5 +14,6 @@ mod servers;
 mod sink;
 mod source;
 mod store;
+#[path = "../golden/story.rs"]
 mod story;
 mod uniques;

@@ -59,7 +59,9 @@ fn event(random: &mut Pcg64, id: u32) -> String {
 /// Pairs of questions that have one answer.
 fn pairs() -> Vec<(String, String)> {
     let by = |view: &str, keys: &str, cost: &str, filter: &str| {
-        format!("SELECT {keys}, sum({cost}) AS sum FROM {{db}}.{view} AS v WHERE {filter} GROUP BY {keys} HAVING sum != 0 ORDER BY {keys}")
+        format!(
+            "SELECT {keys}, sum({cost}) AS sum FROM {{db}}.{view} AS v WHERE {filter} GROUP BY {keys} HAVING sum != 0 ORDER BY {keys}"
+        )
     };
     let mut pairs = vec![
         (by("costs", "account, day", "v.cost", "1"), by("daily_costs", "account, day", "v.cost", "1")),
