@@ -1,12 +1,19 @@
 //! Everything that needs real servers: Kafka from its jars, ClickHouse embedded. `make fetch` brings both.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod bad_days;
+mod cli;
+mod direct;
 mod end_to_end;
 mod golden;
+mod hostile;
+mod money_views;
 mod oracle;
 mod readme;
 mod servers;
 mod sink;
+mod source;
 mod store;
 #[path = "../golden/story.rs"]
 mod story;
+mod uniques;

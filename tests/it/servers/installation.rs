@@ -170,6 +170,10 @@ impl Instance {
         sum(&body, name, labels)
     }
 
+    pub fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.sigterm();

@@ -59,6 +59,23 @@ impl Kafka {
         kafka
     }
 
+    /// A broker that lets in only who knows a name and a password, by SASL PLAIN without encryption.
+    pub fn start_with_password(user: &str, password: &str) -> Self {
+        let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
+        let users = format!("{login} required username=\"{user}\" password=\"{password}\" user_{user}=\"{password}\";");
+        let properties = [
+            ("listener.security.protocol.map", "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"),
+            ("sasl.enabled.mechanisms", "PLAIN"),
+            ("sasl.mechanism.inter.broker.protocol", "PLAIN"),
+            ("listener.name.plaintext.plain.sasl.jaas.config", &users),
+        ];
+        let node = Node { id: 1, port: free_port(), controller_port: free_port() };
+        let mut kafka = Self::make(&node, std::slice::from_ref(&node), &properties, &formatted());
+        kafka.client.password = Some((user.to_owned(), password.to_owned()));
+        kafka.restart();
+        kafka
+    }
+
     /// The one that tests share which kill nothing; each takes topics and groups of its own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
@@ -132,6 +149,11 @@ impl Kafka {
             process.sigterm();
             process.wait(SOON);
         }
+    }
+
+    /// Its data, logs and `server.properties`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The running process, for signals.
@@ -295,11 +317,13 @@ pub struct Committed {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub brokers: String,
+    /// User and password, where a broker asks for them.
+    password: Option<(String, String)>,
 }
 
 impl Client {
     pub fn new(brokers: &str) -> Self {
-        Self { brokers: brokers.to_owned() }
+        Self { brokers: brokers.to_owned(), password: None }
     }
 
     fn config(&self) -> ClientConfig {
@@ -309,6 +333,10 @@ impl Client {
             .set("broker.address.family", "v4")
             .set("reconnect.backoff.ms", "10")
             .set("reconnect.backoff.max.ms", "100");
+        if let Some((user, password)) = &self.password {
+            config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "PLAIN");
+            config.set("sasl.username", user).set("sasl.password", password);
+        }
         config
     }
 
@@ -476,7 +504,6 @@ impl Client {
         let mut element = list.add_partition(topic, partition);
         element.set_offset(Offset::Offset(offset)).unwrap();
         element.set_metadata(metadata);
-        drop(element);
         eventually(SOON, || consumer.commit(&list, rdkafka::consumer::CommitMode::Sync));
     }
 }
