@@ -290,17 +290,25 @@ impl Group {
     }
 
     fn pause_and_resume(&mut self) {
+        let mut in_doubt = false;
         for (&partition, owned) in &mut self.owned {
             let held = owned.held_bytes.load(Ordering::Relaxed);
+            let Some(position) = owned.position else { continue };
             let change = match owned.paused {
-                false if held > HELD_BYTES_MAX => self.handle.pause(&[partition]),
+                false if held > HELD_BYTES_MAX => self.handle.pause(partition, position),
                 true if held < HELD_BYTES_LOW => self.handle.resume(&[partition]),
                 _ => continue,
             };
             match change {
                 Ok(()) => owned.paused = !owned.paused,
-                Err(error) => warn!(%error, partition, "could not pause or resume"),
+                Err(error) => {
+                    warn!(%error, partition, "could not pause or resume");
+                    in_doubt = true;
+                }
             }
+        }
+        if in_doubt {
+            self.assign(); // numeric offsets are beyond doubt
         }
     }
 }
