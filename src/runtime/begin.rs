@@ -10,7 +10,7 @@ use super::gather::{Gathered, gather};
 use super::log::Link;
 use super::partition::End;
 use super::patience::Patience;
-use super::reader::{Reader, Step};
+use super::reader::Reader;
 use super::shared::Shared;
 use super::write;
 use crate::aggregate::Counts;
@@ -157,25 +157,12 @@ async fn rebuild(
     let mut engine = Engine::new(shared.rules.clone(), prices, start);
     let mut newest = None;
     reader.start_at(first);
-    'read: while first < from {
-        match reader.fill().await {
-            Step::Records => {
-                while let Some(record) = reader.peek() {
-                    if record.offset >= from {
-                        break 'read;
-                    }
-                    engine.remember(&record);
-                    newest = Some((record.offset, record.leader_epoch));
-                    reader.advance();
-                }
-            }
-            Step::End(offset) if offset >= from => {
-                reader.untake_end(offset);
-                break;
-            }
-            Step::End(_) => {}
-            Step::Failed(error) => return Err(End::Restart(error.to_string())),
-        }
+    if first < from {
+        let taken = reader.take_up_to(from, |record| {
+            engine.remember(record);
+            newest = Some((record.offset, record.leader_epoch));
+        });
+        taken.await.map_err(|error| End::Restart(error.to_string()))?;
     }
     engine.begin(from);
     if let (Some(last), Some((offset, epoch))) = (last, newest)
@@ -194,28 +181,7 @@ async fn rebuild(
 
 /// Forms `[from, to)` again, with the window as it stood at `from`.
 async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), End> {
-    loop {
-        match reader.fill().await {
-            Step::Records => {
-                while let Some(record) = reader.peek() {
-                    if record.offset >= to {
-                        return Ok(());
-                    }
-                    engine.apply(&record);
-                    reader.advance();
-                }
-            }
-            Step::End(offset) if offset >= to => {
-                reader.untake_end(offset);
-                return Ok(());
-            }
-            Step::End(_) => {}
-            Step::Failed(error) => return Err(End::Restart(error.to_string())),
-        }
-        if engine.next() >= to {
-            return Ok(());
-        }
-    }
+    reader.take_up_to(to, |record| engine.apply(record)).await.map_err(|error| End::Restart(error.to_string()))
 }
 
 /// A promised batch whose records are still there: form it again and write what is missing.
