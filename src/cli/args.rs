@@ -164,6 +164,9 @@ pub(super) struct EmbeddedClickhouse {
     /// Of the HTTP interface, on 127.0.0.1
     #[arg(long)]
     pub(super) port: u16,
+    /// Removed when standard input closes
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) remove: Option<PathBuf>,
 }
 
 /// Puts every `--set` behind the verb: the parser forgets those before it when one follows it.

@@ -74,5 +74,5 @@ fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
 }
 
 fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {
-    crate::demo::embedded::serve(&options.library, &options.data, options.port)
+    crate::demo::embedded::serve(&options.library, &options.data, options.port, options.remove.clone())
 }

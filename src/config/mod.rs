@@ -5,7 +5,7 @@
 //!
 //! Holds: an unknown key, a value of the wrong kind and a value out of range are refused where they were written, with a caret
 //! and a remedy; a secret appears in no message. Absent on purpose: connecting to anything, and reading the environment by
-//! itself ([`Inputs`] brings it).
+//! itself ([`Inputs`](config::Inputs) brings it).
 
 mod error;
 mod kafka;

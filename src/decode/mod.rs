@@ -2,8 +2,8 @@
 //!
 //! Takes plain JSON and CloudEvents 1.0, structured or binary. Rules are checked in one order: size, syntax, missing
 //! fields, values, time; the first that is broken names the reason, and the account is given with it when it could be read.
-//! Holds: any bytes in value and headers end in an event or a [`Reject`], never in a panic; depth of nesting costs no
-//! stack; the detail of a reject is at most [`DETAIL_CHARS_MAX`] characters and holds no control character; an event
+//! Holds: any bytes in value and headers end in an event or a [`Reject`](model::Reject), never in a panic; depth of nesting costs no
+//! stack; the detail of a reject is at most [`DETAIL_CHARS_MAX`](decode::DETAIL_CHARS_MAX) characters and holds no control character; an event
 //! without escapes and unknown fields allocates nothing.
 //! Absent on purpose: the price book (any category is accepted), the message key (never checked), clocks (time is held
 //! against the record's own timestamp).

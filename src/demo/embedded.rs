@@ -12,7 +12,7 @@
 // Calling into a C library cannot be done without it; each use says why it is sound.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, OsStr, c_char, c_int, c_void};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -32,8 +32,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Serves the engine on `127.0.0.1:port`, its data under `data`, until standard input closes or the process is killed.
 ///
-/// Standard input is the lease: whoever started this process holds its other end and, dying in whatever way, lets go of it.
-pub fn serve(library: &Path, data: &Path, port: u16) -> anyhow::Result<()> {
+/// Standard input is the lease: whoever started this process holds its other end and, dying in whatever way, lets go of it. Then
+/// `remove` is removed, when there is such a folder: whoever is killed can clean up nothing.
+pub fn serve(library: &Path, data: &Path, port: u16, remove: Option<PathBuf>) -> anyhow::Result<()> {
     // SAFETY: loading runs the library's initialisers. It is the library the operator named, in a process made for it alone.
     let library_handle =
         unsafe { libloading::Library::new(library) }.with_context(|| format!("load ClickHouse from `{}`", library.display()))?;
@@ -62,10 +63,14 @@ pub fn serve(library: &Path, data: &Path, port: u16) -> anyhow::Result<()> {
     let mut pointers: Vec<*mut c_char> = arguments.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
     pointers.push(ptr::null_mut());
 
-    thread::spawn(|| {
+    thread::spawn(move || {
         let mut byte = [0];
         // Nobody writes; any outcome but an interruption means that the other end is gone.
         while matches!(io::stdin().read(&mut byte), Ok(1..)) {}
+        if let Some(folder) = remove {
+            // The engine writes until the end, so a removal may come too early for a file. Nobody is left to be told of a failure.
+            let _ = (0..10).find(|_| fs::remove_dir_all(&folder).is_ok() || !folder.exists());
+        }
         end_now()
     });
     // SAFETY: argc and argv as a C program gets them, NUL-terminated and alive until the call returns. The engine only reads them.
@@ -101,18 +106,18 @@ impl Embedded {
 
     /// The same from a named binary that knows [`VERB`]. What the engine writes goes to `clickhouse.log` in the data folder.
     pub fn start_from(binary: &Path, library: &Path, data: &Path, port: u16) -> anyhow::Result<Self> {
-        let mut embedded = Self::launch_from(binary, library, data, port)?;
+        let mut embedded = Self::launch_from(binary, library, data, port, None)?;
         embedded.wait_until_ready()?;
         Ok(embedded)
     }
 
-    /// Starts the engine from this very binary and waits for nothing: see [`Self::is_ready`].
-    pub fn launch(library: &Path, data: &Path, port: u16) -> anyhow::Result<Self> {
+    /// Starts the engine from this very binary and waits for nothing: see [`Self::is_ready`]. If we are killed, it removes `folder`.
+    pub fn launch(library: &Path, data: &Path, port: u16, folder: &Path) -> anyhow::Result<Self> {
         let binary = env::current_exe().context("find the path of this binary")?;
-        Self::launch_from(&binary, library, data, port)
+        Self::launch_from(&binary, library, data, port, Some(folder))
     }
 
-    fn launch_from(binary: &Path, library: &Path, data: &Path, port: u16) -> anyhow::Result<Self> {
+    fn launch_from(binary: &Path, library: &Path, data: &Path, port: u16, remove: Option<&Path>) -> anyhow::Result<Self> {
         if !library.is_file() {
             bail!("no ClickHouse library at `{}`: `make fetch` brings it, or set `embedded.library`", library.display());
         }
@@ -129,6 +134,7 @@ impl Embedded {
             .arg(data)
             .arg("--port")
             .arg(port.to_string())
+            .args(remove.into_iter().flat_map(|folder| [OsStr::new("--remove"), folder.as_os_str()]))
             .stdin(Stdio::piped())
             .stdout(output.try_clone().with_context(|| format!("open `{}` twice", log.display()))?)
             .stderr(output)

@@ -1,8 +1,9 @@
 //! The whole product without servers.
 //!
-//! Promises: real protocols on loopback ports, the real engine, and nothing left behind when it ends, Ctrl-C included: what is made
-//! is owned by values of `run`, and their drop takes it away. Relies on: `kafka` and `embedded` in the place of servers; all
-//! that meters is what meters everywhere else. Absent on purpose: a configuration of its own; what is set for real servers is left alone.
+//! Promises: real protocols on loopback ports, the real engine, and nothing left behind when it ends, Ctrl-C included: what is made is
+//! owned by values of `run`, and their drop takes it away; after `kill -9` the engine's process, which then ends, removes the folder.
+//! Relies on: `kafka` and `embedded` in the place of servers; all that meters is what meters everywhere else. Absent on purpose: a
+//! configuration of its own; what is set for real servers is left alone.
 
 mod day;
 /// ClickHouse embedded: the real engine as a library, in a process of its own.
@@ -65,7 +66,7 @@ async fn day_of_usage(config: &Config) -> anyhow::Result<()> {
     tell("a day of four accounts: their agents' events go through Kafka into ClickHouse, and become costs");
     // Dropped in the order opposite to that of their making: the folder last.
     let folder = tempfile::Builder::new().prefix("farebox-demo-").tempdir().context("make a folder for the demo")?;
-    let clickhouse = start_clickhouse(&library, &folder.path().join("clickhouse"));
+    let clickhouse = start_clickhouse(&library, folder.path());
     let topics = ["usage.events", "usage.events.dead"];
     let broker = Broker::start(&topics)?;
     let clickhouse = clickhouse.await?;
@@ -123,8 +124,8 @@ fn library(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 /// Starts the engine at once; the future is done when it answers.
-fn start_clickhouse(library: &Path, data: &Path) -> impl Future<Output = anyhow::Result<Embedded>> + use<> {
-    let launched = free_port().and_then(|port| Embedded::launch(library, data, port));
+fn start_clickhouse(library: &Path, folder: &Path) -> impl Future<Output = anyhow::Result<Embedded>> + use<> {
+    let launched = free_port().and_then(|port| Embedded::launch(library, &folder.join("clickhouse"), port, folder));
     async move {
         let mut engine = launched?;
         while !engine.is_ready()? {

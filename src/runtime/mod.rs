@@ -1,6 +1,6 @@
 //! Performs what the engine answers, in order.
 //!
-//! [`run`] opens everything and hands it over: one thread polls Kafka and commits (`group`), one task owns each partition
+//! [`run`](runtime::run) opens everything and hands it over: one thread polls Kafka and commits (`group`), one task owns each partition
 //! (`partition`): it decides where to begin (`begin`), forms batches with the engine and has them written (`write`).
 //! Holds: every step of `docs/exactly-once.md`, in its order. Absent on purpose: what an event means, what it costs, SQL.
 

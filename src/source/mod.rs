@@ -1,6 +1,6 @@
 //! Where records come from: Kafka, or a file to replay.
 //!
-//! Both hand over [`Chunk`]s: records of one partition in the order of their offsets, with the bytes they borrow.
+//! Both hand over [`Chunk`](source::Chunk)s: records of one partition in the order of their offsets, with the bytes they borrow.
 //! Absent on purpose: what the records mean.
 
 mod chunk;

@@ -1,7 +1,7 @@
 //! The only room that speaks to ClickHouse: inserts that can be in doubt, questions, entries that are unique by key, and the schema.
 //!
 //! Holds: an insert is never repeated here without the caller's knowledge, except by the one rule for entries unique by key
-//! ([`Store::insert_unique`]); every request ends in time; an error names the remedy and never the password; what the runtime decides by is
+//! ([`insert_unique`](store::Store::insert_unique)); every request ends in time; an error names the remedy and never the password; what the runtime decides by is
 //! read in one query, so that it is of one moment.
 //! Absent on purpose: clocks (moments are given), the layout of a batch's blocks (`sink`), decisions (`runtime`).
 

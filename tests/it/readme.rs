@@ -111,6 +111,22 @@ fn the_demo_stopped_at_any_moment_leaves_nothing() {
 }
 
 #[test]
+fn the_demo_that_is_killed_leaves_nothing_either() {
+    let temporary = Folder::new("demo");
+    let mut farebox = Farebox::new("unused:1", "http://unused:1");
+    farebox.env("TMPDIR", temporary.path().to_str().unwrap());
+    farebox.env("FAREBOX_EMBEDDED__LIBRARY", fetched("clickhouse/libchdb.so").to_str().unwrap());
+    let mut demo = farebox.start_verb(&["demo"]);
+    eventually(SOON, || if demo.process.log().contains("published") { Ok(()) } else { Err("nothing published yet") });
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+    demo.process.kill9();
+    eventually(SOON, || {
+        let left = (fs::read_dir(temporary.path()).unwrap().count(), processes_that_name(temporary.path()));
+        if left == (0, Vec::new()) { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+#[test]
 fn without_a_library_the_demo_says_what_to_do() {
     let mut farebox = Farebox::new("unused:1", "http://unused:1");
     farebox.set("embedded.library", "/nowhere/libchdb.so");
