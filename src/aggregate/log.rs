@@ -69,7 +69,7 @@ impl LogColumns {
 
     /// Memory held, about.
     pub fn bytes(&self) -> usize {
-        const FIXED: usize = 6 * size_of::<NameId>() + 8 * size_of::<u64>() + 2 * size_of::<i128>() + size_of::<Day>() + 1;
+        const FIXED: usize = 6 * size_of::<NameId>() + 64 + 2 * size_of::<i128>() + size_of::<Day>() + 1; // eight columns of 64 bits
         self.id.bytes() + self.offset.len() * FIXED
     }
 

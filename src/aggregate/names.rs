@@ -37,13 +37,18 @@ impl Names {
         self.texts.get(id as usize)
     }
 
+    /// Every name, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.texts.len()).map(|id| self.texts.get(id))
+    }
+
     /// Each name's place in the order of bytes, which is the order of the tables.
     pub fn ranks(&self) -> Vec<u32> {
-        let mut sorted: Vec<NameId> = (0..self.texts.len() as NameId).collect();
-        sorted.sort_unstable_by(|&a, &b| self.bytes_of(a).cmp(self.bytes_of(b)));
+        let mut sorted: Vec<(&[u8], NameId)> = self.iter().zip(0..).collect();
+        sorted.sort_unstable();
         let mut ranks = vec![0; sorted.len()];
-        for (rank, id) in sorted.into_iter().enumerate() {
-            ranks[id as usize] = rank as u32;
+        for (rank, (_, id)) in (0..).zip(sorted) {
+            ranks[id as usize] = rank;
         }
         ranks
     }

@@ -22,7 +22,7 @@ pub use exit::Mend;
 pub use produce::book::price_book;
 pub use produce::generator::{Generator, Kind, Message, Settings};
 
-use crate::config::{Config, Inputs};
+use crate::config::{Config, Inputs, Place};
 use args::{Args, Verb};
 
 /// How long threads that wait for somebody else may take to end.
@@ -42,7 +42,10 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Verb::EmbeddedClickhouse(options) = &args.verb {
         return embedded_clickhouse(options);
     }
-    let config = configuration(&args.common)?;
+    let mut config = configuration(&args.common)?;
+    if matches!(args.verb, Verb::Demo) && *config.place_of("log.level") == Place::Default {
+        config.log.level = "error".to_owned(); // it tells its story itself
+    }
     crate::telemetry::log::start(&config.log).context("cannot start the log")?;
     match args.verb {
         Verb::Run => asynchronous(run::run(config)),
@@ -50,7 +53,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
         Verb::Check(options) => check::check(&config, &args.common, &options, format),
         Verb::Produce(options) => produce::produce(&config, &options, format),
-        Verb::Demo => asynchronous(demo(config)),
+        Verb::Demo => asynchronous(crate::demo::run(&config)),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
     }
 }
@@ -68,10 +71,6 @@ fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     // A thread that waits for a name server or a broker must not keep us from ending.
     runtime.shutdown_timeout(LINGER);
     outcome
-}
-
-async fn demo(_config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("`demo` is not wired")
 }
 
 fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,7 @@ pub struct Embedded {
     child: Child,
     port: u16,
     log: PathBuf,
+    ready_by: Instant,
 }
 
 impl Embedded {
@@ -99,6 +101,18 @@ impl Embedded {
 
     /// The same from a named binary that knows [`VERB`]. What the engine writes goes to `clickhouse.log` in the data folder.
     pub fn start_from(binary: &Path, library: &Path, data: &Path, port: u16) -> anyhow::Result<Self> {
+        let mut embedded = Self::launch_from(binary, library, data, port)?;
+        embedded.wait_until_ready()?;
+        Ok(embedded)
+    }
+
+    /// Starts the engine from this very binary and waits for nothing: see [`Self::is_ready`].
+    pub fn launch(library: &Path, data: &Path, port: u16) -> anyhow::Result<Self> {
+        let binary = env::current_exe().context("find the path of this binary")?;
+        Self::launch_from(&binary, library, data, port)
+    }
+
+    fn launch_from(binary: &Path, library: &Path, data: &Path, port: u16) -> anyhow::Result<Self> {
         if !library.is_file() {
             bail!("no ClickHouse library at `{}`: `make fetch` brings it, or set `embedded.library`", library.display());
         }
@@ -118,27 +132,35 @@ impl Embedded {
             .stdin(Stdio::piped())
             .stdout(output.try_clone().with_context(|| format!("open `{}` twice", log.display()))?)
             .stderr(output)
+            // A Ctrl-C of the terminal is for the one who started it, who then ends it in order.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("start `{} {VERB}`", binary.display()))?;
-        let mut embedded = Self { child, port, log };
-        embedded.wait_until_ready()?;
-        Ok(embedded)
+        Ok(Self { child, port, log, ready_by: Instant::now() + READY_WITHIN })
     }
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            if let Some(status) = self.died().context("look after ClickHouse")? {
-                bail!("ClickHouse ended while starting ({status}): {}", self.last_words());
-            }
-            if answers(self.port) {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                bail!("ClickHouse does not answer on port {} after {READY_WITHIN:?}: {}", self.port, self.last_words());
-            }
+        while !self.is_ready()? {
             thread::sleep(Duration::from_millis(10));
         }
+        Ok(())
+    }
+
+    /// Whether it answers by now.
+    ///
+    /// # Errors
+    /// It ended, or a minute has passed.
+    pub fn is_ready(&mut self) -> anyhow::Result<bool> {
+        if let Some(status) = self.died().context("look after ClickHouse")? {
+            bail!("ClickHouse ended while starting ({status}): {}", self.last_words());
+        }
+        if answers(self.port) {
+            return Ok(true);
+        }
+        if Instant::now() >= self.ready_by {
+            bail!("ClickHouse does not answer on port {} after {READY_WITHIN:?}: {}", self.port, self.last_words());
+        }
+        Ok(false)
     }
 
     /// Where it answers, as `clickhouse.url` wants it.

@@ -168,6 +168,12 @@ fn refuse(facts: &Facts) -> Option<Stop> {
         Ok(intent) => intent.as_ref(),
         Err(error) => return stop(StopKind::ForeignCommit, error.to_string()),
     };
+    if let Some((from, to)) = facts.committed.zip(intent).map(|(from, intent)| (from, intent.to)).filter(|(from, to)| to <= from) {
+        return stop(
+            StopKind::ForeignCommit,
+            format!("the intent [{from}, {to}) holds no offset: this program promises none such"),
+        );
+    }
     // 2: another life of the topic.
     let known = facts.known_topic_id.iter().chain(intent.map(|intent| &intent.topic_id)).chain(&facts.strange_topic_ids);
     if let Some(other) = known.into_iter().find(|id| **id != facts.topic_id) {
@@ -190,6 +196,14 @@ fn refuse(facts: &Facts) -> Option<Stop> {
         return stop(
             StopKind::Inconsistent,
             format!("more than one range is written behind {end} without a row in `batches`: {}", ranges.join(" ")),
+        );
+    }
+    // A batch begins where the one before ended, and the first where the log did, whose start only moves on.
+    let begins_by = facts.end.unwrap_or(facts.log_start.max(facts.committed.unwrap_or(0)));
+    if let Some(late) = facts.written.first().filter(|written| written.from > begins_by) {
+        return stop(
+            StopKind::Inconsistent,
+            format!("[{}, {}) is written, but nothing says what became of the offsets from {begins_by} on", late.from, late.to),
         );
     }
     if let Some(rows) = facts.rows.filter(|&rows| !facts.covers(rows)) {

@@ -56,16 +56,18 @@ struct Open {
 }
 
 impl Engine {
-    /// An engine that knows no earlier record, before offset `from`.
+    /// An engine whose window begins at offset `from` and knows no record yet.
     pub fn new(rules: Rules, prices: Arc<Prices>, from: i64) -> Self {
-        let window = Window::new(rules.window.clone());
+        let window = Window::new(rules.window);
         let open = Open::new(from, from, -1, Timestamp::MIN);
         Self { rules, window, prices, open }
     }
 
-    /// Remembers a record from before the first batch: only the window learns of it.
+    /// Remembers a record from before the first batch: only the window learns of it, and only when the record does not lie before
+    /// the window's beginning. A window that knows more than the one it rebuilds would decide differently.
     pub fn remember(&mut self, record: &Record<'_>) {
-        if let Ok(Decoded { event, .. }) = decode::decode(record, &self.rules.limits) {
+        let is_in_window = record.offset >= self.open.from;
+        if let Some(Decoded { event, .. }) = is_in_window.then(|| decode::decode(record, &self.rules.limits).ok()).flatten() {
             self.window.observe(self.rules.key.fingerprint(&event), record.offset, record.timestamp);
         }
         self.open.leader_epoch = record.leader_epoch;
@@ -230,3 +232,6 @@ fn conflict(event: &Event<'_>) -> Reject {
         account: event.account.clone().into_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

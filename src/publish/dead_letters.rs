@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rdkafka::bindings::rd_kafka_t;
+use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
@@ -122,9 +122,9 @@ impl Publisher {
         })
     }
 
-    /// librdkafka's handle, for questions that rust-rdkafka cannot ask. Lives as long as this value.
-    pub fn native_ptr(&self) -> *mut rd_kafka_t {
-        self.producer.client().native_ptr()
+    /// The client, to ask the brokers with.
+    pub fn client(&self) -> &Client<impl ClientContext + use<>> {
+        self.producer.client()
     }
 
     /// Whether a topic is there. Blocks for as long as no broker answers, at most for `timeout`.

@@ -245,11 +245,14 @@ impl Group {
     fn assign(&mut self) {
         let offsets: Vec<(i32, i64)> =
             self.owned.iter().filter_map(|(&partition, owned)| Some((partition, owned.position?))).collect();
-        if let Err(error) = self.handle.assign(&offsets) {
+        // A pause outlives assignments, revoked ones too: without this, nobody would read a partition that was paused then.
+        let partitions: Vec<i32> = offsets.iter().map(|&(partition, _)| partition).collect();
+        let assigned = self.handle.resume(&partitions).and_then(|()| self.handle.assign(&offsets));
+        if let Err(error) = assigned {
             warn!(%error, "could not start reading");
             self.owned.values_mut().for_each(|owned| owned.deliver(Delivery::Failed(error.clone())));
         }
-        self.owned.values_mut().for_each(|owned| owned.paused = false); // an assignment forgets what was paused
+        self.owned.values_mut().for_each(|owned| owned.paused = false);
     }
 
     fn commit(
@@ -287,17 +290,25 @@ impl Group {
     }
 
     fn pause_and_resume(&mut self) {
+        let mut in_doubt = false;
         for (&partition, owned) in &mut self.owned {
             let held = owned.held_bytes.load(Ordering::Relaxed);
+            let Some(position) = owned.position else { continue };
             let change = match owned.paused {
-                false if held > HELD_BYTES_MAX => self.handle.pause(partition),
-                true if held < HELD_BYTES_LOW => self.handle.resume(partition),
+                false if held > HELD_BYTES_MAX => self.handle.pause(partition, position),
+                true if held < HELD_BYTES_LOW => self.handle.resume(&[partition]),
                 _ => continue,
             };
             match change {
                 Ok(()) => owned.paused = !owned.paused,
-                Err(error) => warn!(%error, partition, "could not pause or resume"),
+                Err(error) => {
+                    warn!(%error, partition, "could not pause or resume");
+                    in_doubt = true;
+                }
             }
+        }
+        if in_doubt {
+            self.assign(); // numeric offsets are beyond doubt
         }
     }
 }

@@ -21,12 +21,13 @@ pub struct Reader {
     log: PartitionLog,
     chunk: Chunk,
     index: usize,
+    end: Option<i64>,
 }
 
 impl Reader {
     /// Over a partition that was just assigned.
     pub fn new(log: PartitionLog) -> Self {
-        Self { log, chunk: Chunk::default(), index: 0 }
+        Self { log, chunk: Chunk::default(), index: 0, end: None }
     }
 
     /// The way to ask and to commit.
@@ -36,9 +37,14 @@ impl Reader {
 
     /// Reads from this offset on; forgets what was not taken.
     pub fn start_at(&mut self, offset: i64) {
-        self.log.release(&self.chunk);
-        (self.chunk, self.index) = (Chunk::default(), 0);
+        self.replace(Chunk::default());
+        self.end = None;
         self.log.start_at(offset);
+    }
+
+    /// Gives an end back that concerns whoever reads on: it is told once only.
+    fn untake_end(&mut self, offset: i64) {
+        self.end = Some(offset);
     }
 
     /// The next record, when one is there.
@@ -51,19 +57,131 @@ impl Reader {
         self.index += 1;
     }
 
+    /// Takes every record before `to`; ends when one at or behind it, or the log's end there, is met.
+    ///
+    /// # Errors
+    /// Reading failed.
+    pub async fn take_up_to(&mut self, to: i64, mut take: impl FnMut(&Record<'_>)) -> Result<(), Error> {
+        loop {
+            match self.fill().await {
+                Step::Records => {
+                    while let Some(record) = self.peek() {
+                        if record.offset >= to {
+                            return Ok(());
+                        }
+                        take(&record);
+                        let is_last = record.offset + 1 == to;
+                        self.advance();
+                        if is_last {
+                            return Ok(());
+                        }
+                    }
+                }
+                Step::End(offset) if offset >= to => {
+                    self.untake_end(offset);
+                    return Ok(());
+                }
+                Step::End(_) => {}
+                Step::Failed(error) => return Err(error),
+            }
+        }
+    }
+
     /// Waits until a record can be looked at, or something else happens. Safe to drop while waiting.
     pub async fn fill(&mut self) -> Step {
         if self.index < self.chunk.len() {
             return Step::Records;
         }
+        // Before waiting: what was taken must not count as held, or a partition that is paused for it is never resumed.
+        self.replace(Chunk::default());
+        if let Some(offset) = self.end.take() {
+            return Step::End(offset);
+        }
         match self.log.next().await {
             Delivery::Records(chunk) => {
-                self.log.release(&self.chunk);
-                (self.chunk, self.index) = (chunk, 0);
+                self.replace(chunk);
                 Step::Records
             }
             Delivery::End(offset) => Step::End(offset),
             Delivery::Failed(error) => Step::Failed(error),
         }
+    }
+    fn replace(&mut self, chunk: Chunk) {
+        self.log.release(&self.chunk);
+        (self.chunk, self.index) = (chunk, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use rdkafka::ClientConfig;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::publish::Publisher;
+    use crate::runtime::log::Tagged;
+    use crate::source::kafka::Handle;
+
+    /// A reader that no broker feeds, what feeds it instead, and the bytes that count as held.
+    fn reader() -> (Reader, mpsc::UnboundedSender<Tagged>, Arc<AtomicUsize>) {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "nobody");
+        let link = Link {
+            partition: 0,
+            assignment: 1,
+            commands: std::sync::mpsc::channel().0,
+            handle: Arc::new(Handle::new(&client, "t", Box::new(Vec::new)).unwrap()),
+            publisher: Arc::new(Publisher::new(&client, "t", "d").unwrap()),
+            topic: "t".into(),
+            fixed_topic_id: None,
+        };
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let held = Arc::<AtomicUsize>::default();
+        (Reader::new(PartitionLog { link, start: 0, deliveries, held_bytes: Arc::clone(&held) }), sender, held)
+    }
+
+    fn deliver(sender: &mpsc::UnboundedSender<Tagged>, held: &AtomicUsize, offset: i64) {
+        let record = Record {
+            offset,
+            timestamp: Timestamp::from_millis(1),
+            leader_epoch: 0,
+            key: None,
+            value: Some(b"value"),
+            headers: vec![],
+        };
+        let mut chunk = Chunk::default();
+        chunk.push(&record);
+        held.fetch_add(chunk.size(), Ordering::Relaxed);
+        sender.send(Tagged { start: 0, delivery: Delivery::Records(chunk) }).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_holds_nothing() {
+        let (mut reader, sender, held) = reader();
+        deliver(&sender, &held, 1);
+        assert!(matches!(reader.fill().await, Step::Records));
+        assert!(held.load(Ordering::Relaxed) > 0);
+        reader.advance();
+        assert!(timeout(Duration::from_millis(1), reader.fill()).await.is_err(), "nothing more was delivered");
+        assert_eq!(held.load(Ordering::Relaxed), 0);
+        assert!(reader.peek().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_was_given_back_comes_again_behind_the_records() {
+        let (mut reader, sender, held) = reader();
+        sender.send(Tagged { start: 0, delivery: Delivery::End(7) }).unwrap();
+        assert!(matches!(reader.fill().await, Step::End(7)));
+        reader.untake_end(7);
+        assert!(matches!(reader.fill().await, Step::End(7)));
+        deliver(&sender, &held, 7);
+        assert!(matches!(reader.fill().await, Step::Records));
     }
 }

@@ -17,7 +17,7 @@ pub use tables::Table;
 use crate::aggregate::users::State;
 use crate::aggregate::{HourlyBlock, LogBlock, RejectedBlock, Rows, SessionBlock, SessionRow, Sums};
 use crate::model::{Credits, Day, Month, Quantity, Timestamp};
-use native::Native;
+use native::{Encoded, Native};
 
 /// Which partition of which life of a topic a batch was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +103,11 @@ impl Batch<'_> {
 
     fn log(&self, month: Month, block: &LogBlock) -> Block {
         let (names, columns, order) = (&block.names, &block.columns, &block.order);
-        let texts: usize = 40; // names of a usual event, their lengths included; the vector grows when they are longer
-        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (130 + texts));
-        let named = |column: &'_ [u32], out: &mut Native| out.texts(order.iter().map(|&row| names.bytes_of(column[row as usize])));
+        let encoded = Encoded::new(names.iter());
+        // Fixed columns, ids, and room for usual names; the vector grows when they are longer.
+        let constant = self.origin.source_epoch.len() + self.origin.topic.len() + 2;
+        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (127 + constant + 64));
+        let named = |column: &'_ [u32], out: &mut Native| out.names(&encoded, order.iter().map(|&row| column[row as usize]));
         let numbers = |column: &'_ [u64], out: &mut Native| out.u64s(order.iter().map(|&row| column[row as usize]));
         named(&columns.account, &mut out);
         named(&columns.source, &mut out);

@@ -47,8 +47,16 @@ impl Native {
         });
     }
 
+    /// Texts that are looked up in `encoded`, one number for each row.
+    pub fn names(&mut self, encoded: &Encoded, ids: impl Iterator<Item = u32>) {
+        self.column("String", ids, |body, id| encoded.write(id, body));
+    }
+
     pub fn same_text(&mut self, value: &str) {
-        self.texts(std::iter::repeat_n(value.as_bytes(), self.rows));
+        let mut bytes = Vec::with_capacity(value.len() + 5);
+        varint(&mut bytes, value.len());
+        bytes.extend_from_slice(value.as_bytes());
+        self.same("String", &bytes);
     }
 
     pub fn u64s(&mut self, values: impl Iterator<Item = u64>) {
@@ -56,7 +64,7 @@ impl Native {
     }
 
     pub fn same_u64(&mut self, value: u64) {
-        self.u64s(std::iter::repeat_n(value, self.rows));
+        self.same("UInt64", &value.to_le_bytes());
     }
 
     pub fn i64s(&mut self, values: impl Iterator<Item = i64>) {
@@ -64,7 +72,7 @@ impl Native {
     }
 
     pub fn same_i32(&mut self, value: i32) {
-        self.column("Int32", std::iter::repeat_n(value, self.rows), |body, value| body.extend_from_slice(&value.to_le_bytes()));
+        self.same("Int32", &value.to_le_bytes());
     }
 
     pub fn flags(&mut self, values: impl Iterator<Item = bool>) {
@@ -96,19 +104,79 @@ impl Native {
         self.column("AggregateFunction(uniqCombined64(17), UInt64)", states, |body, state| state.write(body));
     }
 
+    /// The same value in every row.
+    fn same(&mut self, kind: &'static str, value: &[u8]) {
+        self.head(kind);
+        self.body.extend_from_slice(&value.repeat(self.rows));
+    }
+
     fn column<T>(&mut self, kind: &'static str, values: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
-        let (name, expected) = (self.names.next().unwrap_or_default(), self.types.next());
-        debug_assert!(expected == Some(&kind), "{}.{name} is {expected:?}, not {kind}", self.table);
-        for text in [name, kind] {
-            varint(&mut self.body, text.len());
-            self.body.extend_from_slice(text.as_bytes());
-        }
+        let name = self.head(kind);
         let mut count = 0_usize;
         for value in values {
             write(&mut self.body, value);
             count += 1;
         }
         debug_assert!(count == self.rows, "{}.{name} has {count} values in {} rows", self.table, self.rows);
+    }
+
+    fn head(&mut self, kind: &'static str) -> &'static str {
+        let (name, expected) = (self.names.next().unwrap_or_default(), self.types.next());
+        debug_assert!(expected == Some(&kind), "{}.{name} is {expected:?}, not {kind}", self.table);
+        for text in [name, kind] {
+            varint(&mut self.body, text.len());
+            self.body.extend_from_slice(text.as_bytes());
+        }
+        name
+    }
+}
+
+/// The names of a batch as they are sent, each in a slot of fixed size when it fits: copying a slot needs no call, copying a few bytes does.
+pub(super) struct Encoded {
+    slots: Vec<Slot>,
+    long: Vec<Vec<u8>>,
+}
+
+const SLOT_BYTES: usize = 31;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    len: u8,
+    bytes: [u8; SLOT_BYTES],
+}
+
+/// In `len` of a slot: the name is in `long`, its number in the slot's first bytes.
+const LONG: u8 = u8::MAX;
+
+impl Encoded {
+    pub fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut encoded = Self { slots: Vec::new(), long: Vec::new() };
+        for name in names {
+            let mut text = Vec::with_capacity(name.len() + 5);
+            varint(&mut text, name.len());
+            text.extend_from_slice(name);
+            let mut slot = Slot { len: LONG, bytes: [0; SLOT_BYTES] };
+            if let Some(bytes) = slot.bytes.get_mut(..text.len()) {
+                bytes.copy_from_slice(&text);
+                slot.len = text.len() as u8;
+            } else {
+                slot.bytes[..4].copy_from_slice(&(encoded.long.len() as u32).to_le_bytes());
+                encoded.long.push(text);
+            }
+            encoded.slots.push(slot);
+        }
+        encoded
+    }
+
+    fn write(&self, id: u32, out: &mut Vec<u8>) {
+        let slot = &self.slots[id as usize];
+        if slot.len == LONG {
+            let [a, b, c, d, ..] = slot.bytes;
+            out.extend_from_slice(&self.long[u32::from_le_bytes([a, b, c, d]) as usize]);
+        } else {
+            out.extend_from_slice(&slot.bytes);
+            out.truncate(out.len() - (SLOT_BYTES - usize::from(slot.len)));
+        }
     }
 }
 
@@ -118,4 +186,22 @@ fn varint(out: &mut Vec<u8>, mut value: usize) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_short_and_long_are_written_with_their_lengths() {
+        let names = ["", "web", &"x".repeat(30), &"y".repeat(31), &"z".repeat(300)].map(str::to_owned);
+        let encoded = Encoded::new(names.iter().map(|name| name.as_bytes()));
+        for (id, name) in (0..).zip(&names) {
+            let (mut out, mut expected) = (b"before".to_vec(), b"before".to_vec());
+            encoded.write(id, &mut out);
+            varint(&mut expected, name.len());
+            expected.extend_from_slice(name.as_bytes());
+            assert_eq!(out, expected);
+        }
+    }
 }

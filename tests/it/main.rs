@@ -3,6 +3,17 @@
 
 mod bad_days;
 mod cli;
+mod direct;
+mod end_to_end;
+mod golden;
 mod hostile;
+mod money_views;
+mod oracle;
+mod readme;
 mod servers;
+mod sink;
+mod source;
 mod store;
+#[path = "../golden/story.rs"]
+mod story;
+mod uniques;

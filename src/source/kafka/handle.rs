@@ -19,6 +19,8 @@ use super::Error;
 use super::topic::words;
 use crate::model::{Header, Record, Timestamp};
 
+/// A seek is answered by librdkafka's own thread, not by a broker.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const UNASSIGNED: i32 = -1; // a subscription names no partition
 const NO_ERROR: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
@@ -68,6 +70,7 @@ type OnRevoke = Box<dyn FnMut() -> Vec<(i32, i64)> + Send>;
 
 struct Callbacks {
     topic: CString,
+    assigned: RefCell<Option<Member>>,
     rebalances: RefCell<Vec<Rebalance>>,
     on_revoke: RefCell<OnRevoke>,
     errors: RefCell<Vec<Error>>,
@@ -75,7 +78,7 @@ struct Callbacks {
 
 /// One consumer in a group.
 ///
-/// `poll`, `assign` and `commit` belong to one thread; the questions (`committed`, `bounds`, …) may come from any.
+/// `poll`, `assign` and `commit` belong to one thread; the questions (`committed`, `seen_end`, `member`) may come from any.
 pub struct Handle {
     rk: *mut rd::rd_kafka_t,
     queue: *mut rd::rd_kafka_queue_t,
@@ -100,6 +103,7 @@ impl Handle {
         let topic = CString::new(topic).map_err(|_| invalid(format!("`{topic}` is not a topic's name")))?;
         let callbacks = Box::into_raw(Box::new(Callbacks {
             topic: topic.clone(),
+            assigned: RefCell::default(),
             rebalances: RefCell::default(),
             on_revoke: RefCell::new(on_revoke),
             errors: RefCell::default(),
@@ -145,7 +149,7 @@ impl Handle {
     /// # Errors
     /// What librdkafka refuses.
     pub fn subscribe(&self) -> Result<(), Error> {
-        let list = List::one(&self.topic, UNASSIGNED, None);
+        let list = List::one(&self.topic, UNASSIGNED);
         // SAFETY: both live; the list is copied.
         check("subscribe", unsafe { rd::rd_kafka_subscribe(self.rk, list.0) })
     }
@@ -226,24 +230,36 @@ impl Handle {
         check("assign partitions", unsafe { rd::rd_kafka_assign(self.rk, list.0) })
     }
 
-    /// Stops reading these partitions for now.
+    /// Stops reading a partition for now; after [`Handle::resume`] its next record is the one at `position` or behind it.
     ///
     /// # Errors
-    /// What librdkafka refuses.
-    pub fn pause(&self, partition: i32) -> Result<(), Error> {
-        let list = List::one(&self.topic, partition, None);
+    /// What librdkafka refuses, and no answer from its own thread. The partition may be paused or not.
+    pub fn pause(&self, partition: i32, position: i64) -> Result<(), Error> {
+        let list = List::of(&self.topic, &[(partition, position)]);
         // SAFETY: both live.
-        check("pause a partition", unsafe { rd::rd_kafka_pause_partitions(self.rk, list.0) })
+        check("pause a partition", unsafe { rd::rd_kafka_pause_partitions(self.rk, list.0) })?;
+        list.check("pause a partition")?;
+        // Without this, reading would go on where librdkafka believes that we are: when the end of the partition was told last, it
+        // takes that for a record and skips the next one.
+        // SAFETY: both live; the error, if any, is ours to destroy.
+        let answer = unsafe {
+            let error = rd::rd_kafka_seek_partitions(self.rk, list.0, millis(SEEK_TIMEOUT));
+            let answer = rd::rd_kafka_error_code(error);
+            rd::rd_kafka_error_destroy(error);
+            answer
+        };
+        check("seek in a paused partition", answer)?;
+        list.check("seek in a paused partition")
     }
 
-    /// Reads these partitions again, from where they were.
+    /// Reads these partitions again. A pause outlives assignments; this ends it, assigned or not.
     ///
     /// # Errors
     /// What librdkafka refuses.
-    pub fn resume(&self, partition: i32) -> Result<(), Error> {
-        let list = List::one(&self.topic, partition, None);
+    pub fn resume(&self, partitions: &[i32]) -> Result<(), Error> {
+        let list = List::named(&self.topic, partitions);
         // SAFETY: both live.
-        check("resume a partition", unsafe { rd::rd_kafka_resume_partitions(self.rk, list.0) })
+        check("resume partitions", unsafe { rd::rd_kafka_resume_partitions(self.rk, list.0) })
     }
 
     /// Commits an offset with metadata and waits for the broker's answer.
@@ -265,7 +281,7 @@ impl Handle {
     /// No answer within `timeout`, or a refusal.
     pub fn committed(&self, partition: i32, timeout: Duration) -> Result<Option<Committed>, Error> {
         const ACTION: &str = "read the committed offset";
-        let list = List::one(&self.topic, partition, None);
+        let list = List::one(&self.topic, partition);
         // SAFETY: both live.
         check(ACTION, unsafe { rd::rd_kafka_committed(self.rk, list.0, millis(timeout)) })?;
         list.check(ACTION)?;
@@ -278,26 +294,6 @@ impl Handle {
         Ok(Some(Committed { offset: element.offset, metadata }))
     }
 
-    /// The partition's first offset and the one behind its last record that readers of committed data may see.
-    ///
-    /// # Errors
-    /// No answer within `timeout`, or a refusal.
-    pub fn bounds(&self, partition: i32, timeout: Duration) -> Result<(i64, i64), Error> {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: all pointers live through the call.
-        let answer = unsafe {
-            rd::rd_kafka_query_watermark_offsets(
-                self.rk,
-                self.topic.as_ptr(),
-                partition,
-                &raw mut low,
-                &raw mut high,
-                millis(timeout),
-            )
-        };
-        check("read the log's bounds", answer).map(|()| (low, high))
-    }
-
     /// The log's end as the last fetch told it; asks nobody. `None` before the first fetch.
     pub fn seen_end(&self, partition: i32) -> Option<i64> {
         let (mut low, mut high) = (0, 0);
@@ -307,34 +303,10 @@ impl Handle {
         (answer == NO_ERROR && high >= 0).then_some(high)
     }
 
-    /// The first offset whose record is not older than `time`, or `None` when all are.
-    ///
-    /// # Errors
-    /// No answer within `timeout`, or a refusal.
-    pub fn offset_of_time(&self, partition: i32, time: Timestamp, timeout: Duration) -> Result<Option<i64>, Error> {
-        const ACTION: &str = "look up an offset by time";
-        let list = List::of(&self.topic, &[(partition, time.millis())]);
-        // SAFETY: both live.
-        check(ACTION, unsafe { rd::rd_kafka_offsets_for_times(self.rk, list.0, millis(timeout)) })?;
-        list.check(ACTION)?;
-        Ok(Some(list.first().offset).filter(|&offset| offset >= 0))
-    }
-
     /// Who we are in the group now.
     pub fn member(&self) -> Member {
-        // SAFETY: a live handle; the metadata is null (no member yet) or ours to destroy.
-        unsafe {
-            let metadata = rd::rd_kafka_consumer_group_metadata(self.rk);
-            if metadata.is_null() {
-                return Member { generation: -1, id: String::new() };
-            }
-            let member = Member {
-                generation: rd::rd_kafka_consumer_group_metadata_generation_id(metadata),
-                id: words(rd::rd_kafka_consumer_group_metadata_member_id(metadata)),
-            };
-            rd::rd_kafka_consumer_group_metadata_destroy(metadata);
-            member
-        }
+        // SAFETY: a live handle.
+        unsafe { member(self.rk) }
     }
 
     /// Whether the group has thrown us out and a revoke is on its way.
@@ -363,11 +335,29 @@ impl Drop for Handle {
     }
 }
 
+/// # Safety
+/// `rk` is a live consumer.
+unsafe fn member(rk: *mut rd::rd_kafka_t) -> Member {
+    // SAFETY: live by the caller's word; the metadata is null (no member yet) or ours to destroy.
+    unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(rk);
+        if metadata.is_null() {
+            return Member { generation: -1, id: String::new() };
+        }
+        let member = Member {
+            generation: rd::rd_kafka_consumer_group_metadata_generation_id(metadata),
+            id: words(rd::rd_kafka_consumer_group_metadata_member_id(metadata)),
+        };
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+        member
+    }
+}
+
 /// A list of partitions of our topic, freed when dropped.
-struct List(*mut rd::rd_kafka_topic_partition_list_t);
+pub(super) struct List(pub(super) *mut rd::rd_kafka_topic_partition_list_t);
 
 impl List {
-    fn of(topic: &CStr, offsets: &[(i32, i64)]) -> Self {
+    pub(super) fn of(topic: &CStr, offsets: &[(i32, i64)]) -> Self {
         // SAFETY: a new list; the topic's name is copied; the element just added is live.
         unsafe {
             let list = rd::rd_kafka_topic_partition_list_new(i32::try_from(offsets.len()).unwrap_or(0));
@@ -378,17 +368,23 @@ impl List {
         }
     }
 
-    fn one(topic: &CStr, partition: i32, offset: Option<i64>) -> Self {
-        Self::of(topic, &[(partition, offset.unwrap_or(i64::from(rd::RD_KAFKA_OFFSET_INVALID)))])
+    fn named(topic: &CStr, partitions: &[i32]) -> Self {
+        let offsets: Vec<(i32, i64)> =
+            partitions.iter().map(|&partition| (partition, i64::from(rd::RD_KAFKA_OFFSET_INVALID))).collect();
+        Self::of(topic, &offsets)
+    }
+
+    fn one(topic: &CStr, partition: i32) -> Self {
+        Self::named(topic, &[partition])
     }
 
     /// The only element of a list made with one.
-    fn first(&self) -> &rd::rd_kafka_topic_partition_t {
+    pub(super) fn first(&self) -> &rd::rd_kafka_topic_partition_t {
         // SAFETY: lists asked for their first element were made with one.
         unsafe { &*(*self.0).elems }
     }
 
-    fn check(&self, action: &'static str) -> Result<(), Error> {
+    pub(super) fn check(&self, action: &'static str) -> Result<(), Error> {
         check(action, self.first().err)
     }
 
@@ -419,7 +415,7 @@ impl Drop for List {
     }
 }
 
-fn check(action: &'static str, answer: rd::rd_kafka_resp_err_t) -> Result<(), Error> {
+pub(super) fn check(action: &'static str, answer: rd::rd_kafka_resp_err_t) -> Result<(), Error> {
     if answer == NO_ERROR {
         return Ok(());
     }
@@ -428,7 +424,7 @@ fn check(action: &'static str, answer: rd::rd_kafka_resp_err_t) -> Result<(), Er
     Err(Error { action, code: answer.into(), text })
 }
 
-fn millis(timeout: Duration) -> i32 {
+pub(super) fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
@@ -474,11 +470,14 @@ unsafe extern "C" fn rebalance_callback(
             let elements = if list.cnt > 0 { slice::from_raw_parts(list.elems, list.cnt as usize) } else { &[] };
             let assigned = elements.iter().map(|element| element.partition).collect();
             callbacks.rebalances.borrow_mut().push(Rebalance::Assigned(assigned));
+            callbacks.assigned.replace(Some(member(rk)));
             // Nothing is read yet: where to begin is decided with what ClickHouse knows.
             let none = List::of(&callbacks.topic, &[]);
             rd::rd_kafka_assign(rk, none.0);
         } else {
-            let lost = rd::rd_kafka_assignment_lost(rk) != 0;
+            // Assigning offsets makes librdkafka forget that the assignment is lost; who we are in the group tells it still.
+            let moved = callbacks.assigned.take().is_some_and(|assigned| assigned != member(rk));
+            let lost = moved || rd::rd_kafka_assignment_lost(rk) != 0;
             let commits = (callbacks.on_revoke.borrow_mut())();
             if !lost && !commits.is_empty() {
                 // A convenience for those who watch the lag: the row in `batches` says the same.

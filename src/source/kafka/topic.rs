@@ -1,11 +1,12 @@
 //! Which life of a topic this is: its id, which a topic that was deleted and created again does not keep.
 #![allow(unsafe_code)] // rust-rdkafka has no DescribeTopics; every pointer below is freed by the guard beside it
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Error;
@@ -24,7 +25,8 @@ impl<T> Drop for Freed<T> {
 ///
 /// # Errors
 /// What the brokers answer; an unknown topic is [`Error::is_unknown_topic`].
-pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> Result<String, Error> {
+pub fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<String, Error> {
+    let client = client.native_ptr();
     let failed = |code: RDKafkaErrorCode, text: String| Error { action: "describe the topic", code, text };
     let invalid = || failed(RDKafkaErrorCode::InvalidArgument, format!("`{topic}` is not a topic's name"));
     let name = CString::new(topic).map_err(|_| invalid())?;
@@ -37,7 +39,7 @@ pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> 
             rd::rd_kafka_AdminOptions_new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
             rd::rd_kafka_AdminOptions_destroy,
         );
-        let mut text = [0_i8; 256];
+        let mut text = [0 as c_char; 256];
         rd::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, text.as_mut_ptr(), text.len());
         let mut names = [name.as_ptr()];
         let topics = Freed(
@@ -81,7 +83,7 @@ pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> 
 ///
 /// # Safety
 /// `text` is null or a live C string.
-pub(super) unsafe fn words(text: *const std::ffi::c_char) -> String {
+pub(super) unsafe fn words(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
