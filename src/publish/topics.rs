@@ -43,7 +43,7 @@ pub enum TopicsError {
 }
 
 impl TopicsError {
-    /// Whether the brokers refuse us: mended by editing the configuration.
+    /// Whether the brokers refuse what the configuration says, or whom it names. A right that was not granted is mended elsewhere.
     pub fn is_refusal(&self) -> bool {
         let code = match self {
             Self::Create { code, .. } => Some(*code),
@@ -54,8 +54,6 @@ impl TopicsError {
             Some(
                 RDKafkaErrorCode::Authentication
                     | RDKafkaErrorCode::SaslAuthenticationFailed
-                    | RDKafkaErrorCode::ClusterAuthorizationFailed
-                    | RDKafkaErrorCode::TopicAuthorizationFailed
                     | RDKafkaErrorCode::InvalidReplicationFactor
                     | RDKafkaErrorCode::InvalidPartitions
             )

@@ -60,7 +60,9 @@ impl From<store::Error> for Error {
 impl From<kafka::Error> for Error {
     fn from(error: kafka::Error) -> Self {
         if error.is_configuration() {
-            Self::Configuration(format!("Kafka refuses: {}; see [kafka] in the configuration", error.text))
+            // Behind the reason librdkafka counts milliseconds.
+            let reason = error.text.split(" (after ").next().unwrap_or(&error.text);
+            Self::Configuration(format!("Kafka refuses: {reason}; see [kafka] in the configuration"))
         } else {
             Self::Failed(error.to_string())
         }
