@@ -271,7 +271,10 @@ fn refusing_server(code: u32, message: &'static str) -> u16 {
             reader.read_exact(&mut body).unwrap();
             let (code, message) = if body.starts_with(b"SELECT") { (81, "Database x does not exist") } else { (code, message) };
             let body = format!("Code: {code}. DB::Exception: {message}. (X) (version 26.7.2.1)\n");
-            let head = format!("HTTP/1.1 500 X\r\nX-ClickHouse-Exception-Code: {code}\r\nConnection: close\r\nContent-Length: {}", body.len());
+            let head = format!(
+                "HTTP/1.1 500 X\r\nX-ClickHouse-Exception-Code: {code}\r\nConnection: close\r\nContent-Length: {}",
+                body.len()
+            );
             write!(stream, "{head}\r\n\r\n{body}").unwrap();
         }
     });
@@ -280,7 +283,10 @@ fn refusing_server(code: u32, message: &'static str) -> u16 {
 
 #[test]
 fn migrate_without_rights_says_which_and_ends_with_1() {
-    let port = refusing_server(497, "metering: Not enough privileges. To execute this query, it's necessary to have the grant CREATE DATABASE ON x.*");
+    let port = refusing_server(
+        497,
+        "metering: Not enough privileges. To execute this query, it's necessary to have the grant CREATE DATABASE ON x.*",
+    );
     let mut farebox = Farebox::new("127.0.0.1:1", &format!("http://127.0.0.1:{port}"));
     farebox.set("clickhouse.user", "metering");
     assert_refused(&farebox.run(&["migrate"]), 1, &["does not let user `metering`", "grant CREATE DATABASE"]);
@@ -325,7 +331,10 @@ fn a_price_book_is_applied_once_and_shown_before() {
     farebox.write("book.toml", &book(&["acme", "globex"]));
     let rows = || clickhouse.query(&format!("SELECT count(), max(version) FROM {}.price_book", farebox.database));
     let dry = farebox.run(&["apply", "book.toml", "--dry-run"]).expect_success();
-    assert!(dry.stdout.contains("+ account acme") && dry.stdout.contains("nothing was applied; this would be version 1"), "{dry:?}");
+    assert!(
+        dry.stdout.contains("+ account acme") && dry.stdout.contains("nothing was applied; this would be version 1"),
+        "{dry:?}"
+    );
     assert_eq!(rows(), "0\t0\n");
     let applied = farebox.run(&["apply", "book.toml", "--format", "json"]).expect_success();
     let applied: serde_json::Value = serde_json::from_str(&applied.stdout).unwrap();
@@ -366,7 +375,8 @@ fn books_applied_at_once_become_whole_versions_one_after_the_other() {
         accounts: Vec<String>,
     }
     let sql = "SELECT version, arraySort(groupArray(account)) AS accounts FROM";
-    let versions: Vec<Version> = clickhouse.rows(&format!("{sql} {}.price_book GROUP BY version ORDER BY version", farebox.database));
+    let versions: Vec<Version> =
+        clickhouse.rows(&format!("{sql} {}.price_book GROUP BY version ORDER BY version", farebox.database));
     assert_eq!(versions.iter().map(|row| row.version).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>(), "{versions:?}");
     let mut books: Vec<Vec<String>> = versions.into_iter().map(|row| row.accounts).collect();
     books.sort_by_key(Vec::len);
@@ -403,7 +413,8 @@ fn a_running_instance_takes_a_new_price_book_between_batches() {
     wait_for_version(&instance, 2.0);
     kafka.client.produce(&farebox.topic, &[event("acme", "3")]);
     wait_for_received(clickhouse, &mut instance, &farebox.database, 3);
-    let costs = || clickhouse.query(&format!("SELECT id, toString(cost), price_version FROM {}.usage_log ORDER BY id", farebox.database));
+    let costs =
+        || clickhouse.query(&format!("SELECT id, toString(cost), price_version FROM {}.usage_log ORDER BY id", farebox.database));
     assert_eq!(costs(), "1\t1\t1\n2\t1\t1\n3\t3\t2\n");
 
     // A book that this build cannot read: the running instance keeps its own, a new one does not start.

@@ -102,8 +102,7 @@ fn a_configuration_that_is_not_there_is_named() {
 #[test]
 fn check_connects_to_nothing() {
     let (kafka, clickhouse) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let farebox =
-        Farebox::new(&kafka.local_addr().unwrap().to_string(), &format!("http://{}", clickhouse.local_addr().unwrap()));
+    let farebox = Farebox::new(&kafka.local_addr().unwrap().to_string(), &format!("http://{}", clickhouse.local_addr().unwrap()));
     farebox.run(&["check"]).expect_success();
     for listener in [kafka, clickhouse] {
         listener.set_nonblocking(true).unwrap();

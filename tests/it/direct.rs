@@ -74,8 +74,7 @@ impl Direct {
         }
         let batch = self.engine.close(self.offset);
         let stamp = Stamp { from: batch.from, to: batch.to, price_version: batch.price_version, written_at: timestamp };
-        let origin =
-            Origin { source_epoch: "1".to_owned(), topic: self.database.clone(), partition: 0, topic_id: "id".to_owned() };
+        let origin = Origin { source_epoch: "1".to_owned(), topic: self.database.clone(), partition: 0, topic_id: "id".to_owned() };
         let blocks = sink::blocks(&batch.rows, &origin, &stamp);
         self.insert(&blocks);
         (blocks, batch.rows.counts)
