@@ -10,6 +10,7 @@ use crate::model::{Quantity, Reason, SessionAnchor, Zone};
 
 /// What one record became, with everything it owns.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few records of a test")]
 enum Decided {
     Accepted { event: Event<'static>, user_hash: u64, cost: i128, priced: bool, unattributed: bool },
     Duplicate,

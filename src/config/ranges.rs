@@ -52,7 +52,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     if kafka.security.is_sasl() && (kafka.username.is_empty() || kafka.password.is_empty()) {
         return Err(refuse("kafka.security", "asks for a name and a password").hint("set kafka.username and kafka.password_file"));
     }
-    if !kafka.security.is_sasl() && !(kafka.username.is_empty() && kafka.password.is_empty()) {
+    if !kafka.security.is_sasl() && (!kafka.username.is_empty() || !kafka.password.is_empty()) {
         let key = if kafka.username.is_empty() { "kafka.password" } else { "kafka.username" };
         return Err(refuse(key, "would never be sent, as kafka.security says")
             .hint("set kafka.security to \"sasl_tls\" or \"sasl_plaintext\""));

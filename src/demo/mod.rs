@@ -1,7 +1,7 @@
 //! The whole product without servers.
 //!
 //! Promises: real protocols on loopback ports, the real engine, and nothing left behind when it ends, Ctrl-C included: what is made
-//! is owned by values of [`run`], and their drop takes it away. Relies on: `kafka` and [`embedded`] in the place of servers; all
+//! is owned by values of `run`, and their drop takes it away. Relies on: `kafka` and `embedded` in the place of servers; all
 //! that meters is what meters everywhere else. Absent on purpose: a configuration of its own; what is set for real servers is left alone.
 
 mod day;

@@ -58,7 +58,7 @@ struct Open {
 impl Engine {
     /// An engine whose window begins at offset `from` and knows no record yet.
     pub fn new(rules: Rules, prices: Arc<Prices>, from: i64) -> Self {
-        let window = Window::new(rules.window.clone());
+        let window = Window::new(rules.window);
         let open = Open::new(from, from, -1, Timestamp::MIN);
         Self { rules, window, prices, open }
     }

@@ -1,10 +1,14 @@
 //! Rejected records go to the dead-letter topic as they came, with the reason in headers.
+//!
+//! Holds: key, value and headers are kept byte for byte, header names that are not text included. One limit is known: librdkafka
+//! ends a header's name at its first zero byte, and so do we. A letter that its topic refuses for its size is sent by itself, so
+//! that none suffers for its neighbours, and then with less of it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rdkafka::bindings::rd_kafka_t;
+use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
@@ -118,9 +122,9 @@ impl Publisher {
         })
     }
 
-    /// librdkafka's handle, for questions that rust-rdkafka cannot ask. Lives as long as this value.
-    pub fn native_ptr(&self) -> *mut rd_kafka_t {
-        self.producer.client().native_ptr()
+    /// The client, to ask the brokers with.
+    pub fn client(&self) -> &Client<impl ClientContext + use<>> {
+        self.producer.client()
     }
 
     /// Whether a topic is there. Blocks for as long as no broker answers, at most for `timeout`.

@@ -1,11 +1,12 @@
 //! The topics that farebox needs: made when missing, never changed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::sleep;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -89,7 +90,26 @@ pub async fn ensure_topics(client: &ClientConfig, plans: &[TopicPlan], dry_run: 
             Err((name, code)) => return Err(TopicsError::Create { name, code }),
         }
     }
+    until_seen(&admin, &missing).await?;
     Ok(names)
+}
+
+/// A broker answers that a topic is made a moment before it knows it: whoever asks for it in between is told that there is none.
+async fn until_seen(admin: &AdminClient<DefaultClientContext>, made: &[&TopicPlan]) -> Result<(), TopicsError> {
+    let until = Instant::now() + TIMEOUT;
+    loop {
+        let metadata = admin.inner().fetch_metadata(None, TIMEOUT).map_err(TopicsError::List)?;
+        let is_there = |plan: &&TopicPlan| {
+            let topic = metadata.topics().iter().find(|topic| topic.name() == plan.name);
+            topic.is_some_and(|topic| {
+                !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+            })
+        };
+        if made.iter().all(is_there) || Instant::now() >= until {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Whether the broker stamps the topic's records itself (`message.timestamp.type=LogAppendTime`), so that timestamps never fall.

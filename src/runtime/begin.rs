@@ -7,9 +7,10 @@ use tracing::{error, info, warn};
 
 use super::clock;
 use super::gather::{Gathered, gather};
+use super::log::Link;
 use super::partition::End;
 use super::patience::Patience;
-use super::reader::{Reader, Step};
+use super::reader::Reader;
 use super::shared::Shared;
 use super::write;
 use crate::aggregate::Counts;
@@ -55,7 +56,7 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
     info!(partition, ?decision, "decided");
     match decision {
         Decision::Stop(stop) => Err(End::Stop(stop)),
-        Decision::Gap { from, to } => declare_gap(shared, &read, from, to).await,
+        Decision::Gap { from, to } => declare_gap(reader.link(), shared, &read, from, to).await,
         Decision::Start { from, rewound } => {
             if rewound {
                 shared.metrics.alarm(Alarm::Rewound).inc();
@@ -76,7 +77,11 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
                 );
                 return Err(End::Stop(Stop::new(StopKind::HashKey, reason)));
             }
-            if gone { resolve_gone(shared, read, from, &intent).await } else { resolve(reader, shared, read, from, intent).await }
+            if gone {
+                resolve_gone(reader.link(), shared, read, from, &intent).await
+            } else {
+                resolve(reader, shared, read, from, intent).await
+            }
         }
         Decision::ResolveWritten(written) => {
             shared.metrics.alarm(Alarm::IntentLost).inc();
@@ -86,7 +91,7 @@ pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, E
     }
 }
 
-async fn declare_gap(shared: &Shared, read: &Gathered, from: i64, to: i64) -> Result<Begun, End> {
+async fn declare_gap(link: &Link, shared: &Shared, read: &Gathered, from: i64, to: i64) -> Result<Begun, End> {
     shared.metrics.alarm(Alarm::Gap).inc();
     error!(
         partition = read.origin.partition,
@@ -103,6 +108,8 @@ async fn declare_gap(shared: &Shared, read: &Gathered, from: i64, to: i64) -> Re
         record_time_max: Timestamp::MIN,
     };
     write::insert_batches_row(shared, &read.origin, &stamp, &row).await?;
+    // A promise whose records are gone in part reaches into what is still there: left standing, it would overlap the gap.
+    link.commit(to, String::new()).await.map_err(|error| End::Rejoin(error.to_string()))?;
     Err(End::Restart(format!("offsets {from} to {to} are declared as a gap")))
 }
 
@@ -150,25 +157,12 @@ async fn rebuild(
     let mut engine = Engine::new(shared.rules.clone(), prices, start);
     let mut newest = None;
     reader.start_at(first);
-    'read: while first < from {
-        match reader.fill().await {
-            Step::Records => {
-                while let Some(record) = reader.peek() {
-                    if record.offset >= from {
-                        break 'read;
-                    }
-                    engine.remember(&record);
-                    newest = Some((record.offset, record.leader_epoch));
-                    reader.advance();
-                }
-            }
-            Step::End(offset) if offset >= from => {
-                reader.untake_end(offset);
-                break;
-            }
-            Step::End(_) => {}
-            Step::Failed(error) => return Err(End::Restart(error.to_string())),
-        }
+    if first < from {
+        let taken = reader.take_up_to(from, |record| {
+            engine.remember(record);
+            newest = Some((record.offset, record.leader_epoch));
+        });
+        taken.await.map_err(|error| End::Restart(error.to_string()))?;
     }
     engine.begin(from);
     if let (Some(last), Some((offset, epoch))) = (last, newest)
@@ -187,28 +181,7 @@ async fn rebuild(
 
 /// Forms `[from, to)` again, with the window as it stood at `from`.
 async fn form(reader: &mut Reader, engine: &mut Engine, to: i64) -> Result<(), End> {
-    loop {
-        match reader.fill().await {
-            Step::Records => {
-                while let Some(record) = reader.peek() {
-                    if record.offset >= to {
-                        return Ok(());
-                    }
-                    engine.apply(&record);
-                    reader.advance();
-                }
-            }
-            Step::End(offset) if offset >= to => {
-                reader.untake_end(offset);
-                return Ok(());
-            }
-            Step::End(_) => {}
-            Step::Failed(error) => return Err(End::Restart(error.to_string())),
-        }
-        if engine.next() >= to {
-            return Ok(());
-        }
-    }
+    reader.take_up_to(to, |record| engine.apply(record)).await.map_err(|error| End::Restart(error.to_string()))
 }
 
 /// A promised batch whose records are still there: form it again and write what is missing.
@@ -268,7 +241,7 @@ async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Gather
 }
 
 /// A promised batch whose records have left the log: it is written whole, or not at all, or a person must look.
-async fn resolve_gone(shared: &Shared, read: Gathered, from: i64, intent: &Intent) -> Result<Begun, End> {
+async fn resolve_gone(link: &Link, shared: &Shared, read: Gathered, from: i64, intent: &Intent) -> Result<Begun, End> {
     let stamp = Stamp { from, to: intent.to, price_version: intent.price_version, written_at: intent.time };
     if is_complete(&proofs(shared, &read.origin, from, intent.to).await, intent) {
         write::insert_batches_row(shared, &read.origin, &stamp, &write::batch_row(intent, Timestamp::MIN)).await?;
@@ -278,7 +251,7 @@ async fn resolve_gone(shared: &Shared, read: Gathered, from: i64, intent: &Inten
         let reason = format!("[{from}, {}) is written in part, and its records have left the log", intent.to);
         return Err(End::Stop(Stop::new(StopKind::LostData, reason)));
     }
-    declare_gap(shared, &read, from, read.facts.log_start).await
+    declare_gap(link, shared, &read, from, read.facts.log_start).await
 }
 
 /// Whether any table has rows of the range, or may get them from an insert that still runs.

@@ -41,8 +41,7 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
     }
     let committed = link.committed().await?;
     let known = shared.store.facts(&origin.source_epoch, &origin.topic, origin.partition).await?;
-    let log_start = link.bounds().await?.0;
-    let log_end = link.bounds().await?.1;
+    let (log_start, log_end) = link.bounds().await?;
     if link.committed().await? != committed || link.topic_id().await? != origin.topic_id {
         anyhow::bail!("the group's offset moved while it was read");
     }
@@ -50,6 +49,9 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
         Some(contradiction) => Some(contradiction),
         None => shared.store.row3_violations(&shared.check(&origin)).await?,
     };
+    // A batch that was finished while this was asked is in `batches` and may show among what is not: it is not behind the end.
+    let end = known.end.as_ref().map(|end| end.offset_to);
+    let behind = |offset: i64| end.is_none_or(|end| offset >= end);
     let intent = Intent::from_metadata(committed.as_ref().map_or(&[][..], |committed| &committed.metadata));
     let facts = Facts {
         topic_id: origin.topic_id.clone(),
@@ -57,11 +59,16 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
         strange_topic_ids: known.witnesses.iter().map(|range| range.topic_id.clone()).filter(|id| *id != origin.topic_id).collect(),
         committed: committed.map(|committed| committed.offset),
         intent,
-        end: known.end.as_ref().map(|end| end.offset_to),
+        end,
         oldest_prev: known.end.as_ref().map(|end| end.oldest_prev).filter(|&prev| prev >= 0),
         violation,
-        written: known.witnesses.iter().map(written).collect(),
-        rows: known.log.iter().map(|rows| (rows.offset_min, rows.offset_max)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+        written: known.witnesses.iter().filter(|range| behind(range.from)).map(written).collect(),
+        rows: known
+            .log
+            .iter()
+            .filter(|rows| behind(rows.offset_max))
+            .map(|rows| (rows.offset_min, rows.offset_max))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
         log_start,
         log_end,
     };

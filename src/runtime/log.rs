@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::model::Timestamp;
 use crate::publish::Publisher;
 use crate::source::Chunk;
-use crate::source::kafka::{Committed, Error, Handle, topic_id};
+use crate::source::kafka::{self, Committed, Error, Handle};
 
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -140,8 +140,8 @@ impl Link {
     /// # Errors
     /// No answer, or a refusal.
     pub async fn committed(&self) -> Result<Option<Committed>, Error> {
-        let partition = self.partition;
-        self.ask(move |handle| handle.committed(partition, QUESTION_TIMEOUT)).await
+        let (handle, partition) = (Arc::clone(&self.handle), self.partition);
+        blocking(move || handle.committed(partition, QUESTION_TIMEOUT)).await
     }
 
     /// The log's first offset and the one behind its last record.
@@ -149,8 +149,8 @@ impl Link {
     /// # Errors
     /// No answer, or a refusal.
     pub async fn bounds(&self) -> Result<(i64, i64), Error> {
-        let partition = self.partition;
-        self.ask(move |handle| handle.bounds(partition, QUESTION_TIMEOUT)).await
+        let (publisher, topic, partition) = (Arc::clone(&self.publisher), Arc::clone(&self.topic), self.partition);
+        blocking(move || kafka::bounds(publisher.client(), &topic, partition, QUESTION_TIMEOUT)).await
     }
 
     /// The first offset whose record is not older than `time`.
@@ -158,8 +158,8 @@ impl Link {
     /// # Errors
     /// No answer, or a refusal.
     pub async fn offset_of_time(&self, time: Timestamp) -> Result<Option<i64>, Error> {
-        let partition = self.partition;
-        self.ask(move |handle| handle.offset_of_time(partition, time, QUESTION_TIMEOUT)).await
+        let (publisher, topic, partition) = (Arc::clone(&self.publisher), Arc::clone(&self.topic), self.partition);
+        blocking(move || kafka::offset_of_time(publisher.client(), &topic, partition, time, QUESTION_TIMEOUT)).await
     }
 
     /// The topic's id now.
@@ -171,15 +171,7 @@ impl Link {
             return Ok(id.to_string());
         }
         let (publisher, topic) = (Arc::clone(&self.publisher), Arc::clone(&self.topic));
-        blocking(move || topic_id(publisher.native_ptr(), &topic, QUESTION_TIMEOUT)).await
-    }
-
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Handle) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let handle = Arc::clone(&self.handle);
-        blocking(move || question(&handle)).await
+        blocking(move || kafka::topic_id(publisher.client(), &topic, QUESTION_TIMEOUT)).await
     }
 
     fn send(&self, command: Command) {

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::begin::{self, Begun};
 use super::gather;
 use super::log::PartitionLog;
+use super::patience::Patience;
 use super::progress::Standing;
 use super::reader::{Reader, Step};
 use super::shared::Shared;
@@ -74,12 +75,14 @@ async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared
     );
     shared.metrics.guard(stop.kind).inc();
     let _stopped = shared.metrics.stopped();
-    while is_new {
-        match remember(reader, stop, shared).await {
-            Ok(()) => break,
-            Err(error) => warn!(partition, error = format!("{error:#}"), "could not remember the stop; trying again"),
+    if is_new {
+        let mut patience = Patience::default();
+        while let Err(error) = remember(reader, stop, shared).await {
+            if patience.is_worth_telling() {
+                warn!(partition, error = format!("{error:#}"), "could not remember the stop; trying again");
+            }
+            patience.wait().await;
         }
-        sleep(RETRY_AFTER).await;
     }
     shared.drained().await;
 }

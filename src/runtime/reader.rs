@@ -43,7 +43,7 @@ impl Reader {
     }
 
     /// Gives an end back that concerns whoever reads on: it is told once only.
-    pub fn untake_end(&mut self, offset: i64) {
+    fn untake_end(&mut self, offset: i64) {
         self.end = Some(offset);
     }
 
@@ -55,6 +55,36 @@ impl Reader {
     /// Goes on behind the record that [`Reader::peek`] showed.
     pub fn advance(&mut self) {
         self.index += 1;
+    }
+
+    /// Takes every record before `to`; ends when one at or behind it, or the log's end there, is met.
+    ///
+    /// # Errors
+    /// Reading failed.
+    pub async fn take_up_to(&mut self, to: i64, mut take: impl FnMut(&Record<'_>)) -> Result<(), Error> {
+        loop {
+            match self.fill().await {
+                Step::Records => {
+                    while let Some(record) = self.peek() {
+                        if record.offset >= to {
+                            return Ok(());
+                        }
+                        take(&record);
+                        let is_last = record.offset + 1 == to;
+                        self.advance();
+                        if is_last {
+                            return Ok(());
+                        }
+                    }
+                }
+                Step::End(offset) if offset >= to => {
+                    self.untake_end(offset);
+                    return Ok(());
+                }
+                Step::End(_) => {}
+                Step::Failed(error) => return Err(error),
+            }
+        }
     }
 
     /// Waits until a record can be looked at, or something else happens. Safe to drop while waiting.

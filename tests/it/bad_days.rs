@@ -28,6 +28,8 @@ pub fn event_at(account: &str, id: &str, time: Timestamp) -> Message {
 pub fn quick(kafka: &Kafka, clickhouse: &ClickHouse) -> Farebox {
     let mut farebox = Farebox::new(kafka.brokers(), &clickhouse.url());
     farebox.set("kafka.partitions", 1).set("batch.max_age", "100ms").set("price_book.reload", "200ms");
+    // Instances listen on ports of their own all the same.
+    farebox.set("metrics.listen", "");
     farebox
 }
 
@@ -386,7 +388,7 @@ fn books_applied_at_once_become_whole_versions_one_after_the_other() {
 }
 
 fn priced(per_call: &str) -> String {
-    format!("{}[[rate]]\ncategory = \"llm\"\nper_call = \"{per_call}\"\n", book(&["acme"]))
+    format!("{}[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_call = \"{per_call}\"\n", book(&["acme"]))
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bad_days;
 mod cli;
 mod direct;
 mod end_to_end;
+mod golden;
 mod hostile;
 mod money_views;
 mod oracle;
@@ -13,4 +14,6 @@ mod servers;
 mod sink;
 mod source;
 mod store;
+#[path = "../golden/story.rs"]
+mod story;
 mod uniques;

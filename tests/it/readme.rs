@@ -12,10 +12,22 @@ use super::servers::{ClickHouse, Farebox, Folder, Kafka, SOON, eventually, fetch
 const README: &str = include_str!("../../README.md");
 const MAKEFILE: &str = include_str!("../../Makefile");
 
-/// The texts of the fenced blocks whose first line is this, indentation taken off.
+const EXACTLY_ONCE: &str = include_str!("../../docs/exactly-once.md");
+const PAGES: [(&str, &str); 4] = [
+    ("docs/events.md", include_str!("../../docs/events.md")),
+    ("docs/price-book.md", include_str!("../../docs/price-book.md")),
+    ("docs/tables.md", include_str!("../../docs/tables.md")),
+    ("docs/exactly-once.md", EXACTLY_ONCE),
+];
+
 fn blocks(info: &str) -> Vec<String> {
+    blocks_of(README, info)
+}
+
+/// The texts of the fenced blocks whose first line is this, indentation taken off.
+fn blocks_of(page: &str, info: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let mut lines = README.lines();
+    let mut lines = page.lines();
     while let Some(line) = lines.next() {
         if line.trim_start().strip_prefix("```") != Some(info) {
             continue;
@@ -158,11 +170,41 @@ fn the_commands_for_real_servers_meter_and_balance() {
     let costs = clickhouse.query(&costs);
     assert!(costs.lines().any(|line| line.starts_with("load-1\t") && !line.ends_with("\t0")), "{costs}");
     assert_eq!(costs.lines().filter(|line| line.starts_with("load-")).count(), costs.lines().count());
+
+    // The questions of the other pages: each is understood, and those that look for a contradiction find none.
+    for (page, text) in PAGES {
+        for question in blocks_of(text, "sql") {
+            let answer = clickhouse.query(&question);
+            assert!(
+                !question.contains("NOT balanced") && !question.contains("!=") || answer.is_empty(),
+                "{page}: {question}{answer}"
+            );
+        }
+    }
 }
 
 #[test]
-fn the_event_that_is_shown_is_accepted_with_all_of_its_fields() {
-    let text = block("json event");
+fn a_stop_that_was_cleared_as_the_page_says_no_longer_stands() {
+    let (clickhouse, farebox) = (ClickHouse::shared(), Farebox::shared());
+    farebox.run(&["migrate"]).expect_success();
+    let database = &farebox.database;
+    let [show, clear] = blocks_of(EXACTLY_ONCE, "sql")[..2].to_vec().try_into().expect("two");
+    let [show, clear]: [String; 2] = [show, clear].map(|sql: String| sql.replace("farebox.stops", &format!("{database}.stops")));
+    clickhouse.query(&format!("INSERT INTO {database}.stops VALUES ('1', 'usage.events', 3, 'doubt', 'why', now64(3) - 60, 0)"));
+    assert!(clickhouse.query(&show).contains("\tdoubt\twhy\t"));
+    clickhouse.query(&clear);
+    let newest = format!("SELECT cleared FROM {database}.stops ORDER BY at DESC, cleared DESC LIMIT 1");
+    assert_eq!(clickhouse.query(&newest).trim(), "1");
+}
+
+#[test]
+fn the_events_that_are_shown_are_accepted_with_all_of_their_fields() {
+    for text in [block("json event"), blocks_of(PAGES[0].1, "json").concat()] {
+        accepted(&text);
+    }
+}
+
+fn accepted(text: &str) {
     let record = Record {
         offset: 0,
         timestamp: Timestamp::parse("2026-01-31T12:00:01Z").unwrap(),
@@ -179,8 +221,8 @@ fn the_event_that_is_shown_is_accepted_with_all_of_its_fields() {
 #[test]
 fn every_file_that_is_linked_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["README.md", "docs/events.md", "docs/tables.md", "docs/price-book.md", "docs/exactly-once.md", "src/README.md"];
-    for page in pages {
+    let pages = ["README.md", "docs/decisions/README.md", "src/README.md"];
+    for page in pages.into_iter().chain(PAGES.map(|(page, _)| page)) {
         let text = fs::read_to_string(root.join(page)).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();

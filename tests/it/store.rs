@@ -175,7 +175,7 @@ fn a_source_begins_once_and_a_stop_is_remembered_until_it_is_cleared() {
         cleared: 0,
     };
     wait(store.stop(&stop)).unwrap();
-    assert_eq!(wait(store.stops("t")).unwrap(), [stop.clone()]);
+    assert_eq!(wait(store.stops("t")).unwrap(), std::slice::from_ref(&stop));
     wait(store.stop(&Stop { cleared: 1, at: now().plus_millis(1), ..stop })).unwrap();
     assert_eq!(wait(store.stops("t")).unwrap(), []);
 }

@@ -151,7 +151,7 @@ impl Generator {
     fn malformed(&mut self, time: Timestamp) -> Message {
         let (key, good) = self.make(time);
         let value = match self.rng.random_range(0..7) {
-            0 => good[..good.len() / 2].as_bytes().to_vec(),
+            0 => good.as_bytes()[..good.len() / 2].to_vec(),
             1 => good.replacen("\"agent\"", "\"agnt\"", 1).into_bytes(),
             2 => good.replacen("\"duration_ms\":", "\"duration_ms\":-", 1).into_bytes(),
             3 => good.replacen("\"category\":\"", "\"category\":\"\\u0000", 1).into_bytes(),

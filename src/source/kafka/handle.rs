@@ -70,6 +70,7 @@ type OnRevoke = Box<dyn FnMut() -> Vec<(i32, i64)> + Send>;
 
 struct Callbacks {
     topic: CString,
+    assigned: RefCell<Option<Member>>,
     rebalances: RefCell<Vec<Rebalance>>,
     on_revoke: RefCell<OnRevoke>,
     errors: RefCell<Vec<Error>>,
@@ -77,7 +78,7 @@ struct Callbacks {
 
 /// One consumer in a group.
 ///
-/// `poll`, `assign` and `commit` belong to one thread; the questions (`committed`, `bounds`, …) may come from any.
+/// `poll`, `assign` and `commit` belong to one thread; the questions (`committed`, `seen_end`, `member`) may come from any.
 pub struct Handle {
     rk: *mut rd::rd_kafka_t,
     queue: *mut rd::rd_kafka_queue_t,
@@ -102,6 +103,7 @@ impl Handle {
         let topic = CString::new(topic).map_err(|_| invalid(format!("`{topic}` is not a topic's name")))?;
         let callbacks = Box::into_raw(Box::new(Callbacks {
             topic: topic.clone(),
+            assigned: RefCell::default(),
             rebalances: RefCell::default(),
             on_revoke: RefCell::new(on_revoke),
             errors: RefCell::default(),
@@ -110,7 +112,8 @@ impl Handle {
         // SAFETY: `conf` is ours until rd_kafka_new succeeds, then the handle's; `callbacks` outlives the handle (freed in Drop).
         unsafe {
             let conf = rd::rd_kafka_conf_new();
-            for (key, value) in config.config_map() {
+            for key in config.config_map().into_keys() {
+                let value = config.get(key).unwrap_or_default(); // the map itself shows placeholders for secrets
                 let (Ok(key_c), Ok(value_c)) = (CString::new(key), CString::new(value)) else {
                     rd::rd_kafka_conf_destroy(conf);
                     drop(Box::from_raw(callbacks));
@@ -291,26 +294,6 @@ impl Handle {
         Ok(Some(Committed { offset: element.offset, metadata }))
     }
 
-    /// The partition's first offset and the one behind its last record that readers of committed data may see.
-    ///
-    /// # Errors
-    /// No answer within `timeout`, or a refusal.
-    pub fn bounds(&self, partition: i32, timeout: Duration) -> Result<(i64, i64), Error> {
-        let (mut low, mut high) = (0, 0);
-        // SAFETY: all pointers live through the call.
-        let answer = unsafe {
-            rd::rd_kafka_query_watermark_offsets(
-                self.rk,
-                self.topic.as_ptr(),
-                partition,
-                &raw mut low,
-                &raw mut high,
-                millis(timeout),
-            )
-        };
-        check("read the log's bounds", answer).map(|()| (low, high))
-    }
-
     /// The log's end as the last fetch told it; asks nobody. `None` before the first fetch.
     pub fn seen_end(&self, partition: i32) -> Option<i64> {
         let (mut low, mut high) = (0, 0);
@@ -320,34 +303,10 @@ impl Handle {
         (answer == NO_ERROR && high >= 0).then_some(high)
     }
 
-    /// The first offset whose record is not older than `time`, or `None` when all are.
-    ///
-    /// # Errors
-    /// No answer within `timeout`, or a refusal.
-    pub fn offset_of_time(&self, partition: i32, time: Timestamp, timeout: Duration) -> Result<Option<i64>, Error> {
-        const ACTION: &str = "look up an offset by time";
-        let list = List::of(&self.topic, &[(partition, time.millis())]);
-        // SAFETY: both live.
-        check(ACTION, unsafe { rd::rd_kafka_offsets_for_times(self.rk, list.0, millis(timeout)) })?;
-        list.check(ACTION)?;
-        Ok(Some(list.first().offset).filter(|&offset| offset >= 0))
-    }
-
     /// Who we are in the group now.
     pub fn member(&self) -> Member {
-        // SAFETY: a live handle; the metadata is null (no member yet) or ours to destroy.
-        unsafe {
-            let metadata = rd::rd_kafka_consumer_group_metadata(self.rk);
-            if metadata.is_null() {
-                return Member { generation: -1, id: String::new() };
-            }
-            let member = Member {
-                generation: rd::rd_kafka_consumer_group_metadata_generation_id(metadata),
-                id: words(rd::rd_kafka_consumer_group_metadata_member_id(metadata)),
-            };
-            rd::rd_kafka_consumer_group_metadata_destroy(metadata);
-            member
-        }
+        // SAFETY: a live handle.
+        unsafe { member(self.rk) }
     }
 
     /// Whether the group has thrown us out and a revoke is on its way.
@@ -376,11 +335,29 @@ impl Drop for Handle {
     }
 }
 
+/// # Safety
+/// `rk` is a live consumer.
+unsafe fn member(rk: *mut rd::rd_kafka_t) -> Member {
+    // SAFETY: live by the caller's word; the metadata is null (no member yet) or ours to destroy.
+    unsafe {
+        let metadata = rd::rd_kafka_consumer_group_metadata(rk);
+        if metadata.is_null() {
+            return Member { generation: -1, id: String::new() };
+        }
+        let member = Member {
+            generation: rd::rd_kafka_consumer_group_metadata_generation_id(metadata),
+            id: words(rd::rd_kafka_consumer_group_metadata_member_id(metadata)),
+        };
+        rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+        member
+    }
+}
+
 /// A list of partitions of our topic, freed when dropped.
-struct List(*mut rd::rd_kafka_topic_partition_list_t);
+pub(super) struct List(pub(super) *mut rd::rd_kafka_topic_partition_list_t);
 
 impl List {
-    fn of(topic: &CStr, offsets: &[(i32, i64)]) -> Self {
+    pub(super) fn of(topic: &CStr, offsets: &[(i32, i64)]) -> Self {
         // SAFETY: a new list; the topic's name is copied; the element just added is live.
         unsafe {
             let list = rd::rd_kafka_topic_partition_list_new(i32::try_from(offsets.len()).unwrap_or(0));
@@ -402,12 +379,12 @@ impl List {
     }
 
     /// The only element of a list made with one.
-    fn first(&self) -> &rd::rd_kafka_topic_partition_t {
+    pub(super) fn first(&self) -> &rd::rd_kafka_topic_partition_t {
         // SAFETY: lists asked for their first element were made with one.
         unsafe { &*(*self.0).elems }
     }
 
-    fn check(&self, action: &'static str) -> Result<(), Error> {
+    pub(super) fn check(&self, action: &'static str) -> Result<(), Error> {
         check(action, self.first().err)
     }
 
@@ -438,7 +415,7 @@ impl Drop for List {
     }
 }
 
-fn check(action: &'static str, answer: rd::rd_kafka_resp_err_t) -> Result<(), Error> {
+pub(super) fn check(action: &'static str, answer: rd::rd_kafka_resp_err_t) -> Result<(), Error> {
     if answer == NO_ERROR {
         return Ok(());
     }
@@ -447,7 +424,7 @@ fn check(action: &'static str, answer: rd::rd_kafka_resp_err_t) -> Result<(), Er
     Err(Error { action, code: answer.into(), text })
 }
 
-fn millis(timeout: Duration) -> i32 {
+pub(super) fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
@@ -493,11 +470,14 @@ unsafe extern "C" fn rebalance_callback(
             let elements = if list.cnt > 0 { slice::from_raw_parts(list.elems, list.cnt as usize) } else { &[] };
             let assigned = elements.iter().map(|element| element.partition).collect();
             callbacks.rebalances.borrow_mut().push(Rebalance::Assigned(assigned));
+            callbacks.assigned.replace(Some(member(rk)));
             // Nothing is read yet: where to begin is decided with what ClickHouse knows.
             let none = List::of(&callbacks.topic, &[]);
             rd::rd_kafka_assign(rk, none.0);
         } else {
-            let lost = rd::rd_kafka_assignment_lost(rk) != 0;
+            // Assigning offsets makes librdkafka forget that the assignment is lost; who we are in the group tells it still.
+            let moved = callbacks.assigned.take().is_some_and(|assigned| assigned != member(rk));
+            let lost = moved || rd::rd_kafka_assignment_lost(rk) != 0;
             let commits = (callbacks.on_revoke.borrow_mut())();
             if !lost && !commits.is_empty() {
                 // A convenience for those who watch the lag: the row in `batches` says the same.

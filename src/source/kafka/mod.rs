@@ -1,12 +1,15 @@
 //! Kafka as librdkafka speaks it.
 //!
-//! [`Handle`] is the group member: polling, assigning, committing. [`topic_id`] asks which life of a topic this is.
+//! [`Handle`] is the group member: polling, assigning, committing. [`topic_id`], [`bounds`] and
+//! [`offset_of_time`] ask about the topic.
 //! Holds: a partition is only ever assigned with a numeric offset; a commit is refused once the generation moved.
 
 mod error;
 mod handle;
+mod offsets;
 mod topic;
 
 pub use error::Error;
 pub use handle::{Committed, Handle, Member, Polled, Rebalance};
+pub use offsets::{bounds, offset_of_time};
 pub use topic::topic_id;

@@ -6,6 +6,7 @@ use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Error;
@@ -24,7 +25,8 @@ impl<T> Drop for Freed<T> {
 ///
 /// # Errors
 /// What the brokers answer; an unknown topic is [`Error::is_unknown_topic`].
-pub fn topic_id(client: *mut rd::rd_kafka_t, topic: &str, timeout: Duration) -> Result<String, Error> {
+pub fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<String, Error> {
+    let client = client.native_ptr();
     let failed = |code: RDKafkaErrorCode, text: String| Error { action: "describe the topic", code, text };
     let invalid = || failed(RDKafkaErrorCode::InvalidArgument, format!("`{topic}` is not a topic's name"));
     let name = CString::new(topic).map_err(|_| invalid())?;

@@ -31,7 +31,11 @@ CREATE TABLE IF NOT EXISTS usage_log (
   digest              UInt64 CODEC(ZSTD(1)),
   INDEX by_received received_at TYPE minmax GRANULARITY 1,
   INDEX by_offset offset TYPE minmax GRANULARITY 1,
-  INDEX by_day day TYPE minmax GRANULARITY 1
+  INDEX by_day day TYPE minmax GRANULARITY 1,
+  -- For the check of old batches on every assignment: a row for each batch, where the log has one for each event.
+  PROJECTION by_batch (SELECT source_epoch, topic, partition, digest, count(), min(offset), max(offset), groupUniqArray(toYYYYMM(day)),
+                         countIf(user_hash != 0 AND platform != '')
+                       GROUP BY source_epoch, topic, partition, digest)
 ) ENGINE = MergeTree
 PARTITION BY toYYYYMM(day)
 PRIMARY KEY (account, event_time)

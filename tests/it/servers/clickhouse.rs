@@ -1,5 +1,6 @@
 //! ClickHouse embedded, as the demo runs it.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use farebox::demo::embedded::Embedded;
@@ -52,6 +53,11 @@ impl ClickHouse {
         let engine = self.engine.as_mut().expect("the engine was started");
         let died = engine.died().expect("look after ClickHouse");
         assert!(died.is_none(), "ClickHouse died by itself ({died:?}): {}", engine.last_words());
+    }
+
+    /// Its data and its log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn port(&self) -> u16 {

@@ -151,6 +151,11 @@ impl Kafka {
         }
     }
 
+    /// Its data, logs and `server.properties`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The running process, for signals.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the broker was started")
@@ -499,7 +504,6 @@ impl Client {
         let mut element = list.add_partition(topic, partition);
         element.set_offset(Offset::Offset(offset)).unwrap();
         element.set_metadata(metadata);
-        drop(element);
         eventually(SOON, || consumer.commit(&list, rdkafka::consumer::CommitMode::Sync));
     }
 }
