@@ -302,7 +302,7 @@ impl Group {
             match change {
                 Ok(()) => owned.paused = !owned.paused,
                 Err(error) => {
-                    warn!(%error, partition, "could not pause or resume");
+                    debug!(%error, partition, "could not pause or resume"); // it had not begun to read yet
                     in_doubt = true;
                 }
             }

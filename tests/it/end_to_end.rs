@@ -43,7 +43,7 @@ impl Scenario {
         // Many small batches: many moments at which something can go wrong.
         farebox.set("batch.max_age", "200ms").set("clickhouse.inserts_per_second_max", 100);
         farebox.set("dedupe.window", format!("{}s", WINDOW.as_secs())).set("kafka.partitions", PARTITIONS);
-        farebox.set("kafka.session_timeout", "3s");
+        farebox.set("kafka.session_timeout", "2s");
         farebox.set("clickhouse.insert_timeout", "10s").set("clickhouse.query_timeout", "10s");
         farebox.run(&["migrate"]).expect_success();
         farebox.run(&["produce", "--events", "0", "--accounts", ACCOUNTS, "--book", "book.toml"]).expect_success();
@@ -111,6 +111,19 @@ impl Scenario {
                 (0..).zip(ends).filter(|(_, end)| **end > 0).map(|(n, end): (i32, &i64)| format!("[{n}, {end}]\n")).collect();
             let same = reached.replace(['"', ' '], "") == wanted.replace(' ', "");
             if same { Ok(()) } else { Err(format!("read up to\n{reached}of\n{wanted}{}", logs(instances))) }
+        });
+    }
+
+    /// Waits until so many more records are written.
+    fn wait_for_more(&self, clickhouse: &ClickHouse, records: u64) {
+        let written = || -> u64 {
+            let sql = format!("SELECT sum(received) FROM {}.batches", self.farebox.database);
+            clickhouse.query(&sql).trim().parse().unwrap()
+        };
+        let before = written();
+        eventually(SOON, || match written() {
+            now if now >= before + records => Ok(()),
+            now => Err(format!("{} records more than {before}", now - before)),
         });
     }
 
@@ -341,8 +354,9 @@ fn no_kill_of_an_instance_changes_a_digit() {
     let mut said = String::new();
     while_events_come(&scenario, 25, seed * 1_000, || {
         for kill in 0..10 {
+            scenario.wait_for_more(ClickHouse::shared(), 500);
             // A random moment is the point here; nothing relies on what has happened by then.
-            thread::sleep(Duration::from_millis(random.random_range(0..2_500)));
+            thread::sleep(Duration::from_millis(random.random_range(0..700)));
             let victim = random.random_range(0..2);
             instances[victim].process.kill9();
             said += &instances[victim].process.log();
@@ -394,11 +408,13 @@ fn no_kill_of_a_server_changes_a_digit() {
     let mut random = Pcg64::seed_from_u64(seed);
     while_events_come(&scenario, 8, seed * 1_000, || {
         for _ in 0..2 {
-            let mut moment = || thread::sleep(Duration::from_millis(random.random_range(500..2_500)));
+            let mut moment = || thread::sleep(Duration::from_millis(random.random_range(0..1_500)));
+            scenario.wait_for_more(&clickhouse, 500);
             moment();
             clickhouse.kill9();
             moment();
             clickhouse.restart();
+            scenario.wait_for_more(&clickhouse, 500);
             moment();
             kafka.kill9();
             moment();

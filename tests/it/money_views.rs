@@ -40,10 +40,10 @@ category = "training"
 per_unit = "0.3"
 "#;
 
-/// Of accounts known and unknown (`a4`), priced and not, with and without user and platform, over two months.
+/// Of accounts known and unknown (`a4`), priced and not, with and without user and platform, over two months, none too old to be taken.
 fn event(random: &mut Pcg64, id: u32) -> String {
-    let day = random.random_range(0..40);
-    let date = if day < 20 { format!("2026-02-{:02}", day + 9) } else { format!("2026-03-{:02}", day - 19) };
+    let day = random.random_range(0..34);
+    let date = if day < 15 { format!("2026-02-{:02}", day + 14) } else { format!("2026-03-{:02}", day - 14) };
     let mut pick = |of: &[&'static str]| of[random.random_range(0..of.len())];
     let (account, platform, agent) =
         (pick(&["a0", "a1", "a2", "a3", "a4"]), pick(&["web", "web", "voice", ""]), pick(&["g1", "g2"]));

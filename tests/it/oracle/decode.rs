@@ -83,7 +83,7 @@ pub fn event(record: &KafkaRecord) -> Result<Event, Rejected> {
     }
     let event = values(&fields).ok_or(Rejected("bad_value"))?;
     let age = record.timestamp - event.time;
-    if !(-AHEAD_MAX_MS..=AGE_MAX_MS).contains(&age) { Err(Rejected("time_out_of_range")) } else { Ok(event) }
+    if (-AHEAD_MAX_MS..=AGE_MAX_MS).contains(&age) { Ok(event) } else { Err(Rejected("time_out_of_range")) }
 }
 
 fn object(value: &[u8]) -> Option<Fields> {

@@ -30,7 +30,8 @@ impl Book {
         let unpriced = (Decimal::ZERO, false);
         let Some(account) = self.account(&event.account, event.time).filter(|row| !row.retired) else { return unpriced };
         let charged = |what: &str| account.charge.iter().any(|charge| charge == what);
-        if !charged("operations") && (!charged("training") || event.category != "training") {
+        let is_charged = charged("operations") || (charged("training") && event.category == "training");
+        if !is_charged {
             return (Decimal::ZERO, true);
         }
         if account.operations == "reported" {
