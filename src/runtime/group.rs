@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
@@ -45,6 +45,8 @@ pub struct Membership {
     pub owned: Arc<AtomicUsize>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Becomes true when the service is to end.
+    pub drain: watch::Receiver<bool>,
     /// Ticks with every poll.
     pub heartbeat: Heartbeat,
     /// Where each of our partitions stands.
@@ -101,10 +103,7 @@ impl Group {
                 break Ok(());
             }
             self.membership.heartbeat.tick();
-            self.obey();
-            self.pause_and_resume();
-            self.show_lag();
-            if let Err(error) = self.poll() {
+            if let Err(error) = self.turn() {
                 break Err(error);
             }
         };
@@ -112,6 +111,26 @@ impl Group {
         self.handle.close();
         self.membership.heartbeat.finish();
         outcome
+    }
+
+    fn turn(&mut self) -> Result<(), Error> {
+        let ended: Vec<(u64, i32)> = self.ended().collect();
+        self.obey();
+        // An owner ends by itself only after it asked to leave the group, or when the service ends.
+        if let Some((_, partition)) = ended.into_iter().find(|ended| self.ended().any(|still| still == *ended)) {
+            let text = format!("the owner of partition {partition} ended unexpectedly");
+            return Err(Error { action: "own partitions", code: RDKafkaErrorCode::Fail, text });
+        }
+        self.pause_and_resume();
+        self.show_lag();
+        self.poll()
+    }
+
+    /// Partitions whose owner has ended although the service has not.
+    fn ended(&self) -> impl Iterator<Item = (u64, i32)> {
+        let draining = *self.membership.drain.borrow();
+        let ended = self.owned.iter().filter(move |(_, owned)| !draining && owned.task.is_finished());
+        ended.map(|(&partition, _)| (self.assignment, partition))
     }
 
     fn poll(&mut self) -> Result<(), Error> {
@@ -144,7 +163,9 @@ impl Group {
     }
 
     fn failed(&mut self, partition: Option<i32>, error: Error) -> Result<(), Error> {
-        if error.is_configuration() || error.code == RDKafkaErrorCode::Fatal {
+        // What the brokers refuse for good. A login or a handshake that fails now may be a broker that restarts: it worked before.
+        let denied = matches!(error.code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed);
+        if denied || error.code == RDKafkaErrorCode::Fatal {
             return Err(error);
         }
         match partition.and_then(|partition| self.owned.get_mut(&partition)) {
@@ -154,6 +175,7 @@ impl Group {
                 owned.deliver(Delivery::Failed(error));
             }
             // Connections come and go; librdkafka mends them by itself.
+            None if error.is_configuration() => warn!(%error, "Kafka refuses a connection"),
             None => debug!(%error, "Kafka connection"),
         }
         Ok(())

@@ -62,6 +62,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         owned: Arc::clone(&shared.owned),
         metrics: Arc::clone(&metrics),
         progress: Arc::clone(&shared.progress),
+        drain: shared.drain.clone(),
         heartbeat: health.heartbeat("poll"),
         health: Arc::clone(&health),
     };
