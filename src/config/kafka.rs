@@ -64,6 +64,8 @@ impl Kafka {
         client
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "farebox")
+            // A broker that makes topics by itself makes them with its own settings: what is missing must be seen.
+            .set("allow.auto.create.topics", "false")
             .set("security.protocol", self.security.as_librdkafka());
         if self.security.is_sasl() {
             client.set("sasl.mechanism", self.sasl_mechanism.as_str()).set("sasl.username", &self.username);

@@ -107,9 +107,7 @@ impl Publisher {
             .set("linger.ms", "5")
             .set("compression.type", "lz4")
             .set("message.max.bytes", "10485760")
-            .set("message.timeout.ms", UNACKNOWLEDGED_MAX)
-            // A topic that somebody deleted must not come back with other settings and nobody's knowledge.
-            .set("allow.auto.create.topics", "false");
+            .set("message.timeout.ms", UNACKNOWLEDGED_MAX);
         let heard = Arc::<Heard>::default();
         let producer = client.create_with_context(Listening(Arc::clone(&heard)))?;
         Ok(Self {

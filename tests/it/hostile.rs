@@ -355,6 +355,9 @@ fn a_dead_letter_topic_that_cannot_be_written_stops_the_partition_until_it_can()
     let clickhouse = ClickHouse::shared();
     let farebox = quick(&kafka, clickhouse);
     farebox.run(&["migrate"]).expect_success();
+    let output = farebox.run(&["run", "--set", "kafka.dead_letter_topic=absent"]);
+    assert!(output.status.code() == Some(78) && output.stderr.contains("`absent` does not exist"), "{output:?}");
+    assert!(!topics(&kafka.client).contains(&"absent".to_owned()));
     let mut instance = farebox.start();
     instance.wait_until_ready();
     let bad = |n: u8| Message { value: Some(vec![b'{', n]), partition: Some(0), ..Message::default() };
@@ -388,6 +391,7 @@ fn a_dead_letter_topic_that_cannot_be_written_stops_the_partition_until_it_can()
     let values: BTreeSet<_> = dead_letters(&kafka, &farebox).into_values().map(|letter| letter.value.unwrap()).collect();
     assert_eq!(values, BTreeSet::from([vec![b'{', 1], vec![b'{', 2]]));
     assert_eq!(rejected(clickhouse, &farebox).len(), 3);
+    assert!(!instance.process.log().contains("CreateTime"), "the events topic was not made by `migrate`");
     assert_eq!(instance.stop().code(), Some(0));
 }
 
