@@ -41,18 +41,28 @@ pub struct Begun {
 pub async fn begin(reader: &mut Reader, shared: &Arc<Shared>) -> Result<Begun, End> {
     let partition = reader.link().partition();
     let mut patience = Patience::default();
-    let read = loop {
+    let mut is_second_look = false;
+    let (read, decision) = loop {
         match gather(reader.link(), shared).await {
-            Ok(read) => break read?,
+            Ok(read) => {
+                let read = read?;
+                let decision = assignment::decide(&read.facts);
+                // The tables are not read at one moment, and an insert of a former owner may end in between: what they contradict
+                // each other in then is gone when one looks again. A stop is for good, so look again.
+                let is_contradiction = matches!(&decision, Decision::Stop(stop) if stop.kind == StopKind::Inconsistent);
+                if !is_contradiction || std::mem::replace(&mut is_second_look, true) {
+                    break (read, decision);
+                }
+                warn!(partition, ?decision, "a contradiction; looking again");
+            }
             Err(error) => {
                 if patience.is_worth_telling() {
                     warn!(partition, error = format!("{error:#}"), "waiting to learn where to begin");
                 }
-                patience.wait().await;
             }
         }
+        patience.wait().await;
     };
-    let decision = assignment::decide(&read.facts);
     info!(partition, ?decision, "decided");
     match decision {
         Decision::Stop(stop) => Err(End::Stop(stop)),
