@@ -11,6 +11,7 @@ mod migrate;
 mod output;
 mod produce;
 mod run;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,6 +43,11 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Verb::EmbeddedClickhouse(options) = &args.verb {
         return embedded_clickhouse(options);
     }
+    if let Verb::Usage(args::Usage { days, .. }) = &args.verb
+        && let Some(reason) = days.refusal()
+    {
+        args::refuse(&reason);
+    }
     let mut config = configuration(&args.common)?;
     if matches!(args.verb, Verb::Demo) && *config.place_of("log.level") == Place::Default {
         config.log.level = "error".to_owned(); // it tells its story itself
@@ -54,6 +60,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Check(options) => check::check(&config, &args.common, &options, format),
         Verb::Produce(options) => produce::produce(&config, &options, format),
         Verb::Demo => asynchronous(crate::demo::run(&config)),
+        Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
     }
 }
