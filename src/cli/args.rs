@@ -73,6 +73,9 @@ pub(super) enum Verb {
     /// Checks the configuration, and a price book, without connecting to anything
     #[command(after_help = "Example:\n  farebox check --config farebox.toml --book book.toml")]
     Check(Check),
+    /// Shows the configuration as it stands
+    #[command(after_help = "Example:\n  farebox config show --config farebox.toml")]
+    Config(ConfigVerb),
     /// Makes load: publishes invented events to the topic, and waits until Kafka has them all
     #[command(
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
@@ -123,6 +126,19 @@ pub(super) struct Check {
     /// A price book to check as well
     #[arg(long, value_name = "FILE")]
     pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigVerb {
+    #[command(subcommand)]
+    pub(super) verb: ConfigVerbs,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum ConfigVerbs {
+    /// Every key, its value and where it was set; secrets are not shown
+    #[command(after_help = "Example:\n  farebox config show --config farebox.toml\n  farebox config show --format json")]
+    Show,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod check;
+mod config;
 mod exit;
 mod migrate;
 mod output;
@@ -58,6 +59,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Migrate(options) => asynchronous(migrate::migrate(config, options, format)),
         Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
         Verb::Check(options) => check::check(&config, &args.common, &options, format),
+        Verb::Config(args::ConfigVerb { verb: args::ConfigVerbs::Show }) => config::show(&config, format),
         Verb::Produce(options) => produce::produce(&config, &options, format),
         Verb::Demo => asynchronous(crate::demo::run(&config)),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),

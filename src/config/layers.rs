@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use toml::{Table, Value};
 
 use super::error::{Error, Place, Spot};
-use super::{Config, Secret, kafka, ranges};
+use super::{Config, Secret, kafka, ranges, show};
 
 /// The defaults as they are inside the binary: also the reference for people.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -83,12 +83,17 @@ pub(super) fn load_text(file: Option<(PathBuf, &str)>, inputs: &Inputs) -> Resul
         entry.lay_over(&mut merged);
         places.insert(entry.name(), entry.place);
     }
-    let mut config = Config::deserialize(merged).map_err(|error| Error::new(Place::Default, error.message().to_owned()))?;
+    let mut config = Config::deserialize(merged.clone()).map_err(|error| Error::new(Place::Default, error.message().to_owned()))?;
     config.places = places;
     let Config { kafka, clickhouse, smtp, places, .. } = &mut config;
     read_secret("kafka.password", &mut kafka.password, &mut kafka.password_file, places)?;
     read_secret("clickhouse.password", &mut clickhouse.password, &mut clickhouse.password_file, places)?;
     read_secret("smtp.password", &mut smtp.password, &mut smtp.password_file, places)?;
+    config.shown = show::of(&merged, |key| match key {
+        "kafka.password" => !config.kafka.password.is_empty(),
+        "clickhouse.password" => !config.clickhouse.password.is_empty(),
+        _ => !config.smtp.password.is_empty(),
+    });
     ranges::check(&config)?;
     Ok(config)
 }

@@ -12,6 +12,7 @@ mod kafka;
 mod layers;
 mod ranges;
 mod sections;
+mod show;
 mod values;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use sections::{
     Alerts, Batch, Clickhouse, Dedupe, Embedded, Events, Http, Kafka, Leader, Log, LogFormat, Metrics, PriceBook, Rejected,
     SaslMechanism, Security, Sessions, Shutdown, Smtp, Stripe, UsageLog, Users,
 };
+pub use show::Shown;
 pub use values::{Bytes, Duration, Secret};
 
 /// Everything that can be set, checked.
@@ -71,6 +73,9 @@ pub struct Config {
     pub log: Log,
     #[serde(skip)]
     places: BTreeMap<String, Place>,
+    /// Every key and its value, secrets as stars.
+    #[serde(skip)]
+    shown: Vec<(String, String)>,
 }
 
 impl Config {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 7] = ["run", "migrate", "apply", "check", "produce", "demo", "usage"];
+const VERBS: [&str; 8] = ["run", "migrate", "apply", "check", "produce", "demo", "usage", "config"];
 
 /// With servers that are not there.
 fn nowhere() -> Farebox {
