@@ -76,6 +76,24 @@ pub(super) enum Verb {
     /// Shows the configuration as it stands
     #[command(after_help = "Example:\n  farebox config show --config farebox.toml")]
     Config(ConfigVerb),
+    /// Prints the completions of a shell
+    #[command(after_help = "Example:\n  farebox completions bash > ~/.local/share/bash-completion/completions/farebox")]
+    Completions {
+        /// Whose
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes single events, sessions or costs to standard output, however many there are
+    #[command(after_help = "Example:\n  farebox export usage-log --account acme --from 2026-03-01 --to 2026-03-31 > march.csv\n  \
+                      farebox export costs --category llm --format json | jq -r .cost\n\n\
+                      --format json gives a JSON object a line, anything else CSV. Amounts are exact, moments RFC 3339 in UTC, days the account's own.")]
+    Export(Export),
+    /// Writes the manual pages into a folder
+    #[command(after_help = "Example:\n  farebox man ~/.local/share/man/man1")]
+    Man {
+        /// Where to; made when it is not there
+        folder: PathBuf,
+    },
     /// Makes load: publishes invented events to the topic, and waits until Kafka has them all
     #[command(
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
@@ -176,6 +194,49 @@ pub(super) struct Produce {
     /// Writes a price book for these accounts into a new file
     #[arg(long, value_name = "FILE")]
     pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    /// What
+    #[arg(value_enum)]
+    pub(super) what: Exported,
+    /// Only this account
+    #[arg(long)]
+    pub(super) account: Option<String>,
+    #[command(flatten)]
+    pub(super) days: Days,
+    /// Only this agent; not of sessions
+    #[arg(long)]
+    pub(super) agent: Option<String>,
+    /// Only this category; not of sessions
+    #[arg(long)]
+    pub(super) category: Option<String>,
+    /// Only this model; not of sessions
+    #[arg(long)]
+    pub(super) model: Option<String>,
+}
+
+/// What can be exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Exported {
+    /// Every accepted event, from usage_log
+    UsageLog,
+    /// Every session with its unique users and cost, from session_costs
+    Sessions,
+    /// Every credit once, by day, kind, platform, agent, category and model, from costs
+    Costs,
+}
+
+impl Export {
+    /// What cannot be asked: why, for a person.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let names_operation = self.agent.is_some() || self.category.is_some() || self.model.is_some();
+        if self.what == Exported::Sessions && names_operation {
+            return Some("a session has no agent, category or model: leave these out, or export costs".to_owned());
+        }
+        self.days.refusal()
+    }
 }
 
 #[derive(Debug, clap::Args)]

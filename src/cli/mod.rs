@@ -6,8 +6,10 @@
 mod apply;
 mod args;
 mod check;
+mod completions;
 mod config;
 mod exit;
+mod export;
 mod migrate;
 mod output;
 mod produce;
@@ -44,9 +46,14 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Verb::EmbeddedClickhouse(options) = &args.verb {
         return embedded_clickhouse(options);
     }
-    if let Verb::Usage(args::Usage { days, .. }) = &args.verb
-        && let Some(reason) = days.refusal()
-    {
+    let refusal = match &args.verb {
+        Verb::Completions { shell } => return completions::print(*shell),
+        Verb::Man { folder } => return completions::man(folder),
+        Verb::Export(options) => options.refusal(),
+        Verb::Usage(options) => options.days.refusal(),
+        _ => None,
+    };
+    if let Some(reason) = refusal {
         args::refuse(&reason);
     }
     let mut config = configuration(&args.common)?;
@@ -63,7 +70,9 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Produce(options) => produce::produce(&config, &options, format),
         Verb::Demo => asynchronous(crate::demo::run(&config)),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
-        Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
+        Verb::Export(options) => asynchronous(export::export(config, options, format)),
+        // Above: they read no configuration.
+        Verb::EmbeddedClickhouse(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
     }
 }
 

@@ -1,4 +1,6 @@
-//! What is set, for people to read: every key in the order of the defaults, its value, where it was set. A secret is a row of stars.
+//! What is set, for people to read: every key in the order of the defaults, its value, where it was set.
+//!
+//! Holds: a secret is a row of stars. Secrets have keys of their own; addresses and properties that hold one were refused before.
 
 use toml::{Table, Value};
 
@@ -52,10 +54,5 @@ pub(super) fn of(values: &Table, is_secret_set: impl Fn(&str) -> bool) -> Vec<(S
 }
 
 fn text(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    // A name and a password have keys of their own, and do not belong here; they might have been written here all the same.
-    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
-        Some((scheme, (_, host))) => format!("{scheme}://***@{host}"),
-        None => text,
-    }
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

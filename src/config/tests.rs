@@ -227,20 +227,20 @@ fn every_key_is_shown_once_with_its_place_and_secrets_are_not() {
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "hunter2\n").expect("a file");
     let text = format!(
-        "[kafka]\nbrokers = \"a:1\"\npassword = \"hunter1\"\nproperties = {{ \"socket.keepalive.enable\" = true }}\n[clickhouse]\npassword_file = {:?}\n",
+        "[kafka]\nbrokers = \"a:1\"\npassword = \"hunter1\"\nsecurity = \"sasl_tls\"\nusername = \"me\"\nproperties = {{ \"socket.keepalive.enable\" = true }}\n[clickhouse]\npassword_file = {:?}\n",
         secret.display().to_string()
     );
-    let inputs = Inputs { set: vec!["smtp.url=smtp://me:hunter3@h:1".into()], ..Inputs::default() };
+    let inputs = Inputs { set: vec!["smtp.url=smtp://h:1".into()], ..Inputs::default() };
     let config = layers::load_text(Some(("f.toml".into(), &text)), &inputs).expect("in order");
     let shown: Vec<_> = config.shown().map(|shown| format!("{} = {} ({})", shown.key, shown.value, shown.place)).collect();
     for line in [
         "kafka.brokers = a:1 (f.toml:2:11)",
         "kafka.group = farebox (the default)",
         "kafka.password = *** (f.toml:3:12)",
-        "kafka.properties.socket.keepalive.enable = true (f.toml:4:16)",
-        "clickhouse.password = *** (f.toml:6:17)",
+        "kafka.properties.socket.keepalive.enable = true (f.toml:6:14)",
+        "clickhouse.password = *** (f.toml:8:17)",
         "smtp.password =  (the default)",
-        "smtp.url = smtp://***@h:1 (--set smtp.url)",
+        "smtp.url = smtp://h:1 (--set smtp.url)",
         "batch.max_events = 200000 (the default)",
         "log.level = info (the default)",
     ] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
-use hyper::http::HeaderValue;
+use hyper::http::{HeaderMap, HeaderValue};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::{Error, of_answer};
+use super::stream::{From, Stream};
 use super::{Insert, Settings};
 
 /// A connection idle for longer is not used again: below every server's keep-alive, so that a request does not meet a closed one.
@@ -46,6 +47,17 @@ const READ_SETTINGS: [(&str, &str); 6] = [
     ("output_format_json_quote_64bit_integers", "0"),
     ("output_format_json_quote_decimals", "1"),
     ("date_time_output_format", "simple"),
+];
+
+/// For answers that are handed on while they come.
+const STREAM_SETTINGS: [(&str, &str); 7] = [
+    ("wait_end_of_query", "0"),
+    ("http_write_exception_in_output_format", "0"),
+    ("send_progress_in_http_headers", "0"),
+    ("output_format_json_quote_64bit_integers", "0"),
+    ("output_format_json_quote_decimals", "1"),
+    ("output_format_csv_crlf_end_of_line", "1"),
+    ("date_time_output_format", "iso"),
 ];
 
 pub(super) struct Client {
@@ -114,6 +126,36 @@ impl Client {
         self.send(&query, body, self.query_timeout).await
     }
 
+    /// A question whose answer is handed on while it comes.
+    pub(super) async fn stream(&self, sql: &str, params: &[(&str, &str)], format: &str) -> Result<Stream, Error> {
+        let mut query = Query::new(&STREAM_SETTINGS);
+        query.add("database", &self.database);
+        query.add("default_format", format);
+        for (name, value) in params {
+            query.add(&format!("param_{name}"), &escaped(value));
+        }
+        let request = self.request(&query, Bytes::copy_from_slice(sql.as_bytes()))?;
+        let exchange = async { self.hyper.request(request).await.map_err(|error| self.unreachable(&error)) };
+        let answer = tokio::time::timeout(self.query_timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(Error::Timeout { server: self.server.clone(), after: self.query_timeout }))?;
+        let (head, body) = answer.into_parts();
+        let code = code_of(&head.headers);
+        if head.status.as_u16() != 200 || head.headers.contains_key(EXCEPTION_CODE) {
+            let body = tokio::time::timeout(self.query_timeout, body.collect()).await;
+            let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+            return Err(of_answer(&self.server, &self.user, &self.database, head.status.as_u16(), code, &body));
+        }
+        let from = From {
+            server: self.server.clone(),
+            user: self.user.clone(),
+            database: self.database.clone(),
+            silence_max: self.query_timeout,
+        };
+        let tag = head.headers.get("x-clickhouse-exception-tag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        Ok(Stream::new(body, from, tag))
+    }
+
     /// One block under a token.
     pub(super) async fn insert(&self, table: &str, columns: &str, format: &str, token: &str, body: Bytes) -> Insert {
         let mut query = Query::new(&INSERT_SETTINGS);
@@ -133,19 +175,23 @@ impl Client {
         format!("{token}#{:016x}-{}", self.process, self.queries.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn send(&self, query: &Query, body: Bytes, timeout: Duration) -> Result<Bytes, Error> {
-        let request = Request::post(format!("{}/?{}", self.server, query.text))
+    fn request(&self, query: &Query, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
+        Request::post(format!("{}/?{}", self.server, query.text))
             .header("x-clickhouse-user", &self.user_header)
             .header("x-clickhouse-key", &self.password)
             .body(Full::new(body))
-            .map_err(|error| Error::Setting { setting: "url", reason: error.to_string() })?;
+            .map_err(|error| Error::Setting { setting: "url", reason: error.to_string() })
+    }
+
+    async fn send(&self, query: &Query, body: Bytes, timeout: Duration) -> Result<Bytes, Error> {
+        let request = self.request(query, body)?;
         let exchange = async {
             let answer = self.hyper.request(request).await.map_err(|error| self.unreachable(&error))?;
             let (head, body) = answer.into_parts();
             let body = body.collect().await.map_err(|error| self.unreachable(&error))?.to_bytes();
-            let code = head.headers.get("x-clickhouse-exception-code");
-            if head.status.as_u16() != 200 || code.is_some() || holds_exception(&body) {
-                let code = code.and_then(|code| code.to_str().ok()).and_then(|code| code.parse().ok()).unwrap_or(0);
+            let names_exception = head.headers.contains_key(EXCEPTION_CODE);
+            if head.status.as_u16() != 200 || names_exception || holds_exception(&body) {
+                let code = code_of(&head.headers);
                 return Err(of_answer(&self.server, &self.user, &self.database, head.status.as_u16(), code, &body));
             }
             Ok(body)
@@ -162,6 +208,13 @@ impl Client {
         }
         Error::Unreachable { server: self.server.clone(), reason: deepest.to_string() }
     }
+}
+
+const EXCEPTION_CODE: &str = "x-clickhouse-exception-code";
+
+/// ClickHouse's code of the exception that is the answer; 0: none is named.
+fn code_of(headers: &HeaderMap) -> u32 {
+    headers.get(EXCEPTION_CODE).and_then(|code| code.to_str().ok()).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 /// A server that fails while it answers puts the exception behind what it has already sent.

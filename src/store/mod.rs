@@ -12,6 +12,7 @@ mod migrate;
 mod settings;
 mod sources;
 mod stops;
+mod stream;
 /// Moments as ClickHouse writes them in JSON: for `#[serde(with = "store::time")]`.
 pub mod time;
 mod unique;
@@ -29,6 +30,7 @@ pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitnes
 pub use migrate::{Migrate, Migrated, SchemaStatus};
 pub use sources::Source;
 pub use stops::Stop;
+pub use stream::Stream;
 pub use unique::Unique;
 pub use verify::Check;
 
@@ -141,6 +143,14 @@ impl Store {
     /// See [`Error`].
     pub async fn rows<T: DeserializeOwned>(&self, sql: &str, params: &[(&str, &str)]) -> Result<Vec<T>, Error> {
         parse(&self.client.query(sql, params, true).await?)
+    }
+
+    /// An answer of any size in one of ClickHouse's formats, 64-bit integers as numbers, decimals quoted in JSON, moments as RFC 3339.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn stream(&self, sql: &str, params: &[(&str, &str)], format: &str) -> Result<Stream, Error> {
+        self.client.stream(sql, params, format).await
     }
 
     /// Sends one block in Native format under a deduplication token, once.

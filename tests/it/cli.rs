@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 8] = ["run", "migrate", "apply", "check", "produce", "demo", "usage", "config"];
+const VERBS: [&str; 11] =
+    ["run", "migrate", "apply", "check", "produce", "demo", "usage", "config", "export", "completions", "man"];
 
 /// With servers that are not there.
 fn nowhere() -> Farebox {

@@ -5,6 +5,7 @@ mod bad_days;
 mod cli;
 mod direct;
 mod end_to_end;
+mod export;
 mod golden;
 mod hostile;
 mod money_views;
