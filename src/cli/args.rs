@@ -71,6 +71,12 @@ pub(super) enum Verb {
     /// Checks the configuration, and a price book, without connecting to anything
     #[command(after_help = "Example:\n  farebox check --config farebox.toml --book book.toml")]
     Check(Check),
+    /// Says what a file of events would cost and what would be rejected, without publishing it
+    #[command(
+        after_help = "Example:\n  farebox preview events.jsonl --book book.toml\n  farebox preview events.jsonl --book book.toml --format json\n  gzip -dc events.jsonl.gz | farebox preview /dev/stdin --book book.toml\n\n\
+                      With --book it needs no server. The keys of the JSON and the columns of the CSV are stable: docs/preview.md."
+    )]
+    Preview(Preview),
     /// Makes load: publishes invented events to the topic, and waits until Kafka has them all
     #[command(
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
@@ -114,6 +120,18 @@ pub(super) struct Check {
     /// A price book to check as well
     #[arg(long, value_name = "FILE")]
     pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Preview {
+    /// Events, one JSON document a line
+    pub(super) file: PathBuf,
+    /// Prices by this price book; left out: by the one in the database
+    #[arg(long, value_name = "FILE")]
+    pub(super) book: Option<PathBuf>,
+    /// Rejects events that are older than events.max_age, as if the file were published now
+    #[arg(long)]
+    pub(super) check_age: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -9,6 +9,7 @@ mod check;
 mod exit;
 mod migrate;
 mod output;
+mod preview;
 mod produce;
 mod run;
 
@@ -52,6 +53,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Migrate(options) => asynchronous(migrate::migrate(config, options, format)),
         Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
         Verb::Check(options) => check::check(&config, &args.common, &options, format),
+        Verb::Preview(options) => asynchronous(preview::preview(config, options, format)),
         Verb::Produce(options) => produce::produce(&config, &options, format),
         Verb::Demo => asynchronous(crate::demo::run(&config)),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration

@@ -170,7 +170,8 @@ pub fn keep(config: &Config) -> Keep {
     Keep { usage_log_days: days(config.usage_log.keep.millis()), rejected_days: days(config.rejected.keep.millis()) }
 }
 
-fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> engine::Rules {
+/// What an event must be, and how far back a repeated one is recognised.
+pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> engine::Rules {
     engine::Rules {
         limits: decode::Limits {
             size_max: config.events.max_size.as_usize(),

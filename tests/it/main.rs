@@ -9,6 +9,7 @@ mod golden;
 mod hostile;
 mod money_views;
 mod oracle;
+mod preview;
 mod readme;
 mod servers;
 mod sink;

@@ -12,9 +12,7 @@ mod users;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use report::{
-    AccountCost, Money, OperationCost, PlatformSessions, Records, Report, RejectedLine, SessionCost, UnknownField,
-};
+pub use report::{AccountCost, Money, OperationCost, PlatformSessions, Records, RejectedLine, Report, SessionCost, UnknownField};
 pub use users::{Count, EXACT_USERS_MAX, Users};
 
 use super::{Batch, Engine, Rules};
