@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use farebox::book::{self, Book};
@@ -18,7 +19,7 @@ use farebox::sink::{Origin, Stamp, memory::Memory};
 use serde_json::Value;
 
 use super::direct::Direct;
-use super::servers::{Farebox, free_port};
+use super::servers::{Farebox, SOON, eventually, free_port};
 
 const DOCS: &str = "docs/preview.md";
 
@@ -153,9 +154,7 @@ fn a_preview_equals_the_views_of_a_database() {
     let lines = lines(mixed(200), "2026-03-10T00:00:00Z", 6_000, 60);
     let mut direct = Direct::new(&book);
     lines.chunks(1_500).for_each(|chunk| drop(direct.write(chunk.to_vec())));
-    let mut farebox = nowhere();
-    farebox.set("events.max_ahead", "36500d"); // whatever this machine's clock says
-    let report = preview(&farebox, &lines, &book);
+    let report = preview(&nowhere(), &lines, &book); // the views' clock stands in March, its own does not matter: a file is history
 
     let answer = direct.query(
         "SELECT account, platform, formatDateTime(session_start, '%Y-%m-%dT%H:%i:%SZ') AS start, unique_users, events, toString(cost) \
@@ -245,7 +244,7 @@ fn what_is_no_file_of_events_is_refused_in_one_sentence() {
     std::fs::write(folder.join("array"), vec![b'['; 5 << 20]).unwrap();
     std::fs::write(folder.join("empty"), "").unwrap();
     std::fs::write(folder.join("locked"), "{}\n").unwrap();
-    std::fs::set_permissions(folder.join("locked"), PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(folder.join("locked"), PermissionsExt::from_mode(0o000)).unwrap();
     let mut cases = vec![
         ("missing", "No such file"),
         (".", "is a folder"),
@@ -269,4 +268,27 @@ fn what_is_no_file_of_events_is_refused_in_one_sentence() {
     let away = farebox.run(&["preview", file.to_str().unwrap()]);
     assert_eq!((away.status.code(), away.stdout.as_str()), (Some(1), ""));
     assert!(away.stderr.contains("--book FILE") && away.stderr.contains("cannot be reached"), "{}", away.stderr);
+}
+
+#[test]
+fn ctrl_c_says_how_far_it_came_and_that_nothing_was_done() {
+    let farebox = nowhere();
+    let book = farebox.write("book.toml", "[[account]]\nid = \"acme\"\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    command.args(["preview", "/dev/stdin", "--book", book.to_str().unwrap()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut events = child.stdin.take().unwrap(); // stays open: the file never ends
+    events.write_all(b"{}\n").unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    eventually(SOON, || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        let has_sigint = u64::from_str_radix(caught, 16).unwrap() & 0b10 != 0;
+        if has_sigint { Ok(()) } else { Err("does not listen to Ctrl-C yet") }
+    });
+    assert!(Command::new("sh").args(["-c", "kill -s INT \"$0\"", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
+    assert!(said.contains("stopped after") && said.contains("nothing was published or written"), "{said}");
 }
