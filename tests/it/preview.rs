@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -19,9 +18,10 @@ use farebox::sink::{Origin, Stamp, memory::Memory};
 use serde_json::Value;
 
 use super::direct::Direct;
+use super::readme::blocks_of;
 use super::servers::{Farebox, SOON, eventually, free_port};
 
-const DOCS: &str = "docs/preview.md";
+const PAGE: &str = include_str!("../../docs/preview.md");
 
 fn nowhere() -> Farebox {
     Farebox::new(&format!("127.0.0.1:{}", free_port()), &format!("http://127.0.0.1:{}", free_port()))
@@ -179,11 +179,9 @@ fn a_preview_equals_the_views_of_a_database() {
     assert_eq!(previewed, answer);
 }
 
-/// The text of a block of the page, by what stands behind its fence.
 fn block(info: &str) -> String {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCS)).unwrap();
-    let (_, rest) = page.split_once(&format!("```{info}\n")).unwrap_or_else(|| panic!("{DOCS} has no {info}"));
-    rest.split_once("```").unwrap().0.to_owned()
+    let [one] = blocks_of(PAGE, info).try_into().unwrap_or_else(|found: Vec<_>| panic!("{} blocks `{info}`", found.len()));
+    one
 }
 
 fn in_a_folder_of_the_page(format: &str) -> String {
@@ -209,7 +207,6 @@ fn the_page_shows_what_the_command_prints() {
 #[test]
 fn the_page_names_every_key_of_the_json() {
     let report: Value = serde_json::from_str(&in_a_folder_of_the_page("json")).unwrap();
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCS)).unwrap();
     let mut keys: Vec<String> = Vec::new();
     for (name, value) in report.as_object().unwrap() {
         keys.push(name.clone());
@@ -219,7 +216,7 @@ fn the_page_names_every_key_of_the_json() {
     }
     assert!(keys.len() > 50, "{keys:?}");
     for key in keys {
-        assert!(page.contains(&format!("`{key}`")), "{DOCS} does not name {key}");
+        assert!(PAGE.contains(&format!("`{key}`")), "the page does not name {key}");
     }
 }
 
