@@ -20,12 +20,13 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::event::{Flags, Outgoing};
-use self::follow::{Fate, Follower};
+use self::follow::{Fate, Follower, Sessions};
 use super::args::Format;
 use super::output;
 use super::produce::{self, Deliveries, Place};
 use super::stream::{Column, Stream};
 use crate::config::{self, Config, Kafka};
+use crate::model::Timestamp;
 use crate::runtime::{self, clock};
 
 /// Kafka must answer within this; nobody wants to wait longer to be told that it is away.
@@ -52,21 +53,26 @@ pub(super) struct Options {
     anyway: bool,
 }
 
-const SENT: &[Column] = &[("topic", 16), ("partition", 9), ("offset", 10), ("account", 16), ("id", 36)];
+const SENT: &[Column] = &[("topic", 24), ("partition", 9), ("offset", 10), ("account", 16), ("id", 0)];
+
+/// For programs: everything.
 const FOLLOWED: &[Column] = &[
-    ("topic", 16),
-    ("partition", 9),
-    ("offset", 10),
-    ("account", 16),
-    ("id", 36),
-    ("fate", 9),
-    ("cost", 12),
-    ("priced", 6),
-    ("session_start", 20),
-    ("unique_users", 12),
-    ("reason", 17),
+    ("topic", 0),
+    ("partition", 0),
+    ("offset", 0),
+    ("account", 0),
+    ("id", 0),
+    ("fate", 0),
+    ("cost", 0),
+    ("priced", 0),
+    ("session_start", 0),
+    ("unique_users", 0),
+    ("reason", 0),
     ("detail", 0),
 ];
+
+/// For people, of many events.
+const FATES: &[Column] = &[("id", 36), ("account", 12), ("fate", 9), ("cost", 12), ("note", 0)];
 
 pub(super) async fn send(config: Config, options: Options, format: Format) -> anyhow::Result<()> {
     let events = Arc::new(gathered(&config, &options)?);
@@ -86,20 +92,21 @@ pub(super) async fn send(config: Config, options: Options, format: Format) -> an
             interrupted = interrupted() => { interrupted?; stopped = true }
         }
     }
-    let mut rows = Vec::new();
+    let mut sessions = Sessions::new();
+    let mut sent = Vec::new();
     for (number, place) in &published.places {
         let Some(event) = events.get(*number) else { continue };
-        let mut row = vec![topic.clone().into(), place.0.into(), place.1.into(), text(&event.account), text(&event.id)];
-        if let Some(follower) = &follower {
-            row.extend(follower.row(event, fates.get(place)).await?);
+        let fate = fates.get(place);
+        let session = match (&follower, fate) {
+            (Some(follower), Some(Fate::Accepted { .. })) => follower.session(event, &mut sessions).await?,
+            _ => None,
+        };
+        if let ([event], Some(fate)) = (events.as_slice(), fate) {
+            follow::explain(event, fate, session);
         }
-        rows.push(row);
+        sent.push(Sent { event, place: *place, fate, session: session.map(|of| (of.session_start, of.unique_users)) });
     }
-    let columns = if options.follow { FOLLOWED } else { SENT };
-    print(format, columns, rows, events.len())?;
-    if let ([event], Some(fate)) = (events.as_slice(), fates.values().next()) {
-        follow::explain(event, fate);
-    }
+    print(format, topic, &sent, events.len(), options.follow)?;
     conclude(&published, events.len(), options.follow.then_some(&fates), stopped, options.wait)
 }
 
@@ -230,14 +237,63 @@ pub(super) async fn interrupted() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One event as a list of what is known of it; many as rows.
-fn print(format: Format, columns: &'static [Column], mut rows: Vec<Vec<Value>>, events: usize) -> anyhow::Result<()> {
-    if format == Format::Table && events == 1 {
-        let Some(row) = rows.pop() else { return Ok(()) };
-        let fields = columns.iter().map(|(name, _)| *name).zip(row).filter(|(_, value)| !value.is_null());
-        return Ok(output::record(format, &fields.collect::<Vec<_>>())?);
+/// An event, where it lies, and what became of it as far as that is known.
+struct Sent<'a> {
+    event: &'a Outgoing,
+    place: Place,
+    fate: Option<&'a Fate>,
+    /// Its start, and its unique users.
+    session: Option<(Timestamp, u64)>,
+}
+
+impl Sent<'_> {
+    fn cells(&self, topic: &str) -> Vec<Value> {
+        let (partition, offset) = self.place;
+        vec![topic.into(), partition.into(), offset.into(), text(&self.event.account), text(&self.event.id)]
     }
-    Ok(Stream::new(format, columns).print(rows)?)
+
+    /// With what became of it.
+    fn followed(&self, topic: &str) -> Vec<Value> {
+        let (cost, priced) = match self.fate {
+            Some(Fate::Accepted { cost, priced, .. }) => (text(cost), Value::from(*priced)),
+            _ => (Value::Null, Value::Null),
+        };
+        let (reason, detail) = match self.fate {
+            Some(Fate::Rejected { reason, detail }) => (text(reason), text(detail)),
+            _ => (Value::Null, Value::Null),
+        };
+        let fate = self.fate.map_or(Value::Null, |fate| fate.name().into());
+        let (start, users) =
+            self.session.map_or((Value::Null, Value::Null), |(start, users)| (start.to_string().into(), users.into()));
+        let mut cells = self.cells(topic);
+        cells.extend([fate, cost, priced, start, users, reason, detail]);
+        cells
+    }
+
+    fn for_people(&self) -> Vec<Value> {
+        let (fate, cost, note) = match self.fate {
+            None => ("", Value::Null, "not metered yet".to_owned()),
+            Some(Fate::Accepted { cost, priced: true, .. }) => ("accepted", text(cost), String::new()),
+            Some(Fate::Accepted { cost, priced: false, .. }) => ("accepted", text(cost), "no price".to_owned()),
+            Some(fate) => (fate.name(), Value::Null, fate.rejection().unwrap_or_default()),
+        };
+        vec![text(&self.event.id), text(&self.event.account), text(fate), cost, text(&note)]
+    }
+}
+
+/// One event as a list of what is known of it; many as rows.
+fn print(format: Format, topic: &str, sent: &[Sent<'_>], events: usize, is_followed: bool) -> anyhow::Result<()> {
+    let columns = if is_followed { FOLLOWED } else { SENT };
+    let cells = |sent: &Sent<'_>| if is_followed { sent.followed(topic) } else { sent.cells(topic) };
+    match (format, sent) {
+        (Format::Table, [only]) if events == 1 => {
+            let fields = columns.iter().map(|(name, _)| *name).zip(cells(only)).filter(|(_, value)| !value.is_null());
+            output::record(format, &fields.collect::<Vec<_>>())?;
+        }
+        (Format::Table, many) if is_followed => Stream::new(format, FATES).print(many.iter().map(Sent::for_people))?,
+        (_, many) => Stream::new(format, columns).print(many.iter().map(cells))?,
+    }
+    Ok(())
 }
 
 fn text(text: &str) -> Value {

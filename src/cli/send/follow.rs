@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::Place;
 use super::event::Outgoing;
-use super::{Place, text};
 use crate::cli::run::marked;
 use crate::config::Config;
 use crate::model::Timestamp;
@@ -43,7 +42,7 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
             Self::Duplicate => "duplicate",
@@ -63,22 +62,35 @@ impl Fate {
 }
 
 /// Why it cost what it cost, for people.
-pub(super) fn explain(event: &Outgoing, fate: &Fate) {
+pub(super) fn explain(event: &Outgoing, fate: &Fate, session: Option<&Session>) {
     let Outgoing { account, category, model, .. } = event;
     match fate {
         Fate::Accepted { cost, priced: true, price_version } => {
             eprintln!("farebox: accepted: it costs {cost} credits, by version {price_version} of the price book");
         }
-        Fate::Accepted { priced: false, .. } => eprintln!(
-            "farebox: accepted, and costs nothing for want of a price: the price book has no account `{account}`, or no rate for category `{category}` and model `{model}`"
-        ),
+        Fate::Accepted { priced: false, .. } => {
+            let model = if model.is_empty() { "without a model".to_owned() } else { format!("and model `{model}`") };
+            eprintln!(
+                "farebox: accepted, and costs nothing for want of a price: the price book has no account `{account}`, or no rate for category `{category}` {model}"
+            );
+        }
         Fate::Duplicate => eprintln!("farebox: a duplicate: this event was sent before, and is charged once"),
         Fate::Counted => eprintln!("farebox: counted, if it was no duplicate: the log of events is off (`usage_log.keep`)"),
         Fate::Lost => eprintln!("farebox: it left the topic before it was read: see `kind = 'gap'` in the table `batches`"),
-        Fate::Rejected { .. } => return, // the last word
+        Fate::Rejected { .. } => {} // the last word
     }
-    if event.session_platform.is_none() && matches!(fate, Fate::Accepted { .. }) {
-        eprintln!("farebox: it names no user or no platform, so it belongs to no session");
+    match (fate, &event.session_platform, session) {
+        (Fate::Accepted { .. }, None, _) => {
+            eprintln!("farebox: it names no user or no platform, so it belongs to no session");
+        }
+        (Fate::Accepted { .. }, Some(platform), Some(session)) => eprintln!(
+            "farebox: its session on `{platform}` began at {} and has {} unique user{} now, at {} credits each",
+            session.session_start,
+            session.unique_users,
+            if session.unique_users == 1 { "" } else { "s" },
+            session.unit_session_cost
+        ),
+        _ => {}
     }
 }
 
@@ -121,24 +133,6 @@ impl Follower {
             }
             tokio::time::sleep(POLL_EVERY).await;
         }
-    }
-
-    /// The columns of what became of it, behind those of its place.
-    pub(super) async fn row(&self, event: &Outgoing, fate: Option<&Fate>) -> anyhow::Result<Vec<Value>> {
-        let mut row = vec![Value::Null; 7];
-        let Some(fate) = fate else { return Ok(row) };
-        row[0] = fate.name().into();
-        match fate {
-            Fate::Accepted { cost, priced, .. } => {
-                (row[1], row[2]) = (text(cost), (*priced).into());
-                if let Some(session) = self.session(event).await? {
-                    (row[3], row[4]) = (session.session_start.to_string().into(), session.unique_users.into());
-                }
-            }
-            Fate::Rejected { reason, detail } => (row[5], row[6]) = (text(reason), text(detail)),
-            Fate::Duplicate | Fate::Counted | Fate::Lost => {}
-        }
-        Ok(row)
     }
 
     async fn look(&self, places: &[Place]) -> Result<Vec<(Place, Fate)>, store::Error> {
@@ -202,14 +196,20 @@ impl Follower {
         self.store.rows(&sql, &[("topic", &self.topic)]).await
     }
 
-    /// The session that the event belongs to, as it is now.
-    async fn session(&self, event: &Outgoing) -> anyhow::Result<Option<Session>> {
+    /// The session that an accepted event belongs to, as it is now; `known` are those that were asked for before.
+    pub(super) async fn session<'a>(&self, event: &Outgoing, known: &'a mut Sessions) -> anyhow::Result<Option<&'a Session>> {
         let Some(platform) = &event.session_platform else { return Ok(None) };
-        let sql = "SELECT session_start, unique_users FROM session_costs WHERE account = {account:String} AND platform = {platform:String} \
-                   AND session_start <= {at:DateTime64(3, 'UTC')} AND session_end > {at:DateTime64(3, 'UTC')}";
-        let at = store::time::text(event.time);
-        let params = [("account", event.account.as_str()), ("platform", platform.as_str()), ("at", at.as_str())];
-        Ok(self.store.rows(sql, &params).await.map_err(failed)?.pop())
+        let sessions = known.entry((event.account.clone(), platform.clone())).or_default();
+        let is_in = |session: &Session| session.session_start <= event.time && event.time < session.session_end;
+        if !sessions.iter().any(is_in) {
+            let sql = "SELECT session_start, session_end, unique_users, unit_session_cost FROM session_costs \
+                       WHERE account = {account:String} AND platform = {platform:String} \
+                       AND session_start <= {at:DateTime64(3, 'UTC')} AND session_end > {at:DateTime64(3, 'UTC')}";
+            let at = store::time::text(event.time);
+            let params = [("account", event.account.as_str()), ("platform", platform.as_str()), ("at", at.as_str())];
+            sessions.extend(self.store.rows::<Session>(sql, &params).await.map_err(failed)?);
+        }
+        Ok(sessions.iter().find(|session| is_in(session)))
     }
 }
 
@@ -242,9 +242,15 @@ struct RejectedRow {
     detail: String,
 }
 
+/// Sessions by account and platform.
+pub(super) type Sessions = BTreeMap<(String, String), Vec<Session>>;
+
 #[derive(Debug, Deserialize)]
-struct Session {
+pub(super) struct Session {
     #[serde(with = "store::time")]
-    session_start: Timestamp,
-    unique_users: u64,
+    pub(super) session_start: Timestamp,
+    #[serde(with = "store::time")]
+    session_end: Timestamp,
+    pub(super) unique_users: u64,
+    unit_session_cost: String,
 }
