@@ -4,6 +4,7 @@
 mod bad_days;
 mod cli;
 mod direct;
+mod docs;
 mod end_to_end;
 mod golden;
 mod hostile;
