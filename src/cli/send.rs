@@ -338,12 +338,15 @@ fn conclude(
     let Some(fates) = fates else { return Ok(()) };
     let rejected: Vec<_> = fates.values().filter_map(Fate::rejection).collect();
     let waiting = events.saturating_sub(fates.len());
+    let (all, they) = if events == 1 {
+        ("the event".to_owned(), "it is".to_owned())
+    } else {
+        (format!("all {events} events"), format!("{waiting} of them are"))
+    };
     match rejected.as_slice() {
-        _ if waiting > 0 && stopped => bail!("stopped: Kafka has all {events} events, {waiting} of them were not metered yet"),
+        _ if waiting > 0 && stopped => bail!("stopped: Kafka has {all}, and {they} not metered yet"),
         _ if waiting > 0 => {
-            bail!(
-                "Kafka has all {events} events, and {waiting} of them are not metered after {wait}: does `farebox run` read this topic?"
-            )
+            bail!("Kafka has {all}, and {they} not metered after {wait}: does `farebox run` read this topic?")
         }
         [] => Ok(()),
         [reason] if events == 1 => bail!("the event was rejected: {reason}"),
