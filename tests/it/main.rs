@@ -12,6 +12,7 @@ mod money_views;
 mod oracle;
 mod preview;
 mod readme;
+mod send_tail;
 mod servers;
 mod sink;
 mod source;
