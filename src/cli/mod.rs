@@ -16,6 +16,7 @@ mod run;
 mod send;
 mod stream;
 mod tail;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,8 +48,13 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Verb::EmbeddedClickhouse(options) = &args.verb {
         return embedded_clickhouse(options);
     }
+    if let Verb::Usage(args::Usage { days, .. }) = &args.verb
+        && let Some(reason) = days.refusal()
+    {
+        args::refuse(&reason);
+    }
     let mut common = args.common;
-    if common.config.is_none() && matches!(args.verb, Verb::Send(_) | Verb::Tail(_)) {
+    if common.config.is_none() && matches!(args.verb, Verb::Send(_) | Verb::Tail(_) | Verb::Usage(_)) {
         common.config = alive::demo_configuration();
         if let Some(file) = &common.config {
             eprintln!("farebox: a demo is alive: using its servers, as `{}` says", file.display());
@@ -69,6 +75,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Send(options) => asynchronous(send::send(config, *options, format)),
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo => asynchronous(crate::demo::run(&config)),
+        Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
     }
 }

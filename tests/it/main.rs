@@ -20,3 +20,4 @@ mod store;
 #[path = "../golden/story.rs"]
 mod story;
 mod uniques;
+mod usage;
