@@ -77,8 +77,10 @@ pub(super) enum Verb {
     )]
     Produce(Produce),
     /// Runs the whole product on this machine, without servers
-    #[command(after_help = "Example:\n  farebox demo")]
-    Demo,
+    #[command(
+        after_help = "Example:\n  farebox demo\n  farebox demo --once | less\n\nOn a terminal it runs until Ctrl-C; elsewhere it tells of one day and ends. It leaves nothing behind."
+    )]
+    Demo(Demo),
     /// Serves ClickHouse's HTTP interface from its library; the demo starts this in a process of its own
     #[command(
         hide = true,
@@ -151,6 +153,16 @@ pub(super) struct Produce {
     /// Writes a price book for these accounts into a new file
     #[arg(long, value_name = "FILE")]
     pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Tells of one day and ends, on a terminal too
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Keeps the data, and says where
+    #[arg(long)]
+    pub(super) keep: bool,
 }
 
 #[derive(Debug, clap::Args)]
