@@ -25,7 +25,7 @@ fn blocks(info: &str) -> Vec<String> {
 }
 
 /// The texts of the fenced blocks whose first line is this, indentation taken off.
-fn blocks_of(page: &str, info: &str) -> Vec<String> {
+pub(super) fn blocks_of(page: &str, info: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
