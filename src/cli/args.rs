@@ -76,6 +76,19 @@ pub(super) enum Verb {
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
     )]
     Produce(Produce),
+    /// Publishes events of one's own, from flags or a file, and waits until Kafka has them
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  farebox send --account acme --agent support-triage --category llm --model gpt-4o-mini --input-tokens 900 --output-tokens 150 --follow\n  \
+                      echo '{\"account\": \"acme\", \"agent\": \"support-triage\", \"category\": \"sql\"}' | farebox send -\n\n\
+                      An id and a time are made where there are none. Beside a demo that runs, its servers are used."
+    )]
+    Send(Box<super::send::Options>),
+    /// Shows accepted and rejected events as they arrive, with cost or reason, until it is stopped
+    #[command(
+        after_help = "Example:\n  farebox tail --account acme\n  farebox tail --rejected --since 1h --format json\n\nBeside a demo that runs, its servers are used."
+    )]
+    Tail(super::tail::Options),
     /// Runs the whole product on this machine, without servers
     #[command(
         after_help = "Example:\n  farebox demo\n  farebox demo --once | less\n\nOn a terminal it runs until Ctrl-C; elsewhere it tells of one day and ends. It leaves nothing behind."

@@ -3,6 +3,7 @@
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 not understood, 78 mended by editing
 //! the configuration. Every error is printed once, with its causes, as one sentence: what, why, what to do.
 
+mod alive;
 mod apply;
 mod args;
 mod check;
@@ -11,6 +12,9 @@ mod migrate;
 mod output;
 mod produce;
 mod run;
+mod send;
+mod stream;
+mod tail;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,7 +46,14 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Verb::EmbeddedClickhouse(options) = &args.verb {
         return embedded_clickhouse(options);
     }
-    let mut config = configuration(&args.common)?;
+    let mut common = args.common;
+    if common.config.is_none() && matches!(args.verb, Verb::Send(_) | Verb::Tail(_)) {
+        common.config = alive::demo_configuration();
+        if let Some(file) = &common.config {
+            eprintln!("farebox: a demo is alive: using its servers, as `{}` says", file.display());
+        }
+    }
+    let mut config = configuration(&common)?;
     if matches!(args.verb, Verb::Demo(_)) && *config.place_of("log.level") == Place::Default {
         config.log.level = "error".to_owned(); // it tells its story itself
     }
@@ -51,8 +62,10 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Run => asynchronous(run::run(config)),
         Verb::Migrate(options) => asynchronous(migrate::migrate(config, options, format)),
         Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
-        Verb::Check(options) => check::check(&config, &args.common, &options, format),
+        Verb::Check(options) => check::check(&config, &common, &options, format),
         Verb::Produce(options) => produce::produce(&config, &options, format),
+        Verb::Send(options) => asynchronous(send::send(config, *options, format)),
+        Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 6] = ["run", "migrate", "apply", "check", "produce", "demo"];
+const VERBS: [&str; 8] = ["run", "migrate", "apply", "check", "produce", "send", "tail", "demo"];
 
 /// With servers that are not there.
 fn nowhere() -> Farebox {

@@ -12,6 +12,7 @@ mod hostile;
 mod money_views;
 mod oracle;
 mod readme;
+mod send_tail;
 mod servers;
 mod sink;
 mod source;
