@@ -98,8 +98,10 @@ pub(super) enum Verb {
     )]
     Tail(super::tail::Options),
     /// Runs the whole product on this machine, without servers
-    #[command(after_help = "Example:\n  farebox demo")]
-    Demo,
+    #[command(
+        after_help = "Example:\n  farebox demo\n  farebox demo --once | less\n\nOn a terminal it runs until Ctrl-C; elsewhere it tells of one day and ends. It leaves nothing behind."
+    )]
+    Demo(Demo),
     /// Shows what an account used and pays, day by day
     #[command(
         after_help = "Example:\n  farebox usage acme\n  farebox usage acme --from 2026-03-01 --to 2026-03-31 --format csv > march.csv\n\n\
@@ -218,6 +220,16 @@ impl Days {
         let (from, to) = (self.from?, self.to?);
         (from > to).then(|| format!("--from {from} lies after --to {to}: write them the other way round"))
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Tells of one day and ends, on a terminal too
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Keeps the data, and says where
+    #[arg(long)]
+    pub(super) keep: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 pub use exit::Mend;
 pub use produce::book::price_book;
@@ -61,7 +61,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         }
     }
     let mut config = configuration(&common)?;
-    if matches!(args.verb, Verb::Demo) && *config.place_of("log.level") == Place::Default {
+    if matches!(args.verb, Verb::Demo(_)) && *config.place_of("log.level") == Place::Default {
         config.log.level = "error".to_owned(); // it tells its story itself
     }
     crate::telemetry::log::start(&config.log).context("cannot start the log")?;
@@ -74,7 +74,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Produce(options) => produce::produce(&config, &options, format),
         Verb::Send(options) => asynchronous(send::send(config, *options, format)),
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
-        Verb::Demo => asynchronous(crate::demo::run(&config)),
+        Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
     }
@@ -93,6 +93,11 @@ fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     // A thread that waits for a name server or a broker must not keep us from ending.
     runtime.shutdown_timeout(LINGER);
     outcome
+}
+
+fn shown(options: &args::Demo) -> crate::demo::Options {
+    let can_send = Args::command().find_subcommand("send").is_some();
+    crate::demo::Options { once: options.once, keep: options.keep, can_send }
 }
 
 fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {

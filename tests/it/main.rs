@@ -3,6 +3,7 @@
 
 mod bad_days;
 mod cli;
+mod demo;
 mod direct;
 mod docs;
 mod end_to_end;
