@@ -94,14 +94,35 @@ pub(super) enum Verb {
         /// Where to; made when it is not there
         folder: PathBuf,
     },
+    /// Says what a file of events would cost and what would be rejected, without publishing it
+    #[command(
+        after_help = "Example:\n  farebox preview events.jsonl --book book.toml\n  farebox preview events.jsonl --book book.toml --format json\n  gzip -dc events.jsonl.gz | farebox preview /dev/stdin --book book.toml\n\n\
+                      With --book it needs no server. The keys of the JSON and the columns of the CSV are stable: docs/preview.md."
+    )]
+    Preview(Preview),
     /// Makes load: publishes invented events to the topic, and waits until Kafka has them all
     #[command(
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
     )]
     Produce(Produce),
+    /// Publishes events of one's own, from flags or a file, and waits until Kafka has them
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  farebox send --account acme --agent support-triage --category llm --model gpt-4o-mini --input-tokens 900 --output-tokens 150 --follow\n  \
+                      echo '{\"account\": \"acme\", \"agent\": \"support-triage\", \"category\": \"sql\"}' | farebox send -\n\n\
+                      An id and a time are made where there are none. Beside a demo that runs, its servers are used."
+    )]
+    Send(Box<super::send::Options>),
+    /// Shows accepted and rejected events as they arrive, with cost or reason, until it is stopped
+    #[command(
+        after_help = "Example:\n  farebox tail --account acme\n  farebox tail --rejected --since 1h --format json\n\nBeside a demo that runs, its servers are used."
+    )]
+    Tail(super::tail::Options),
     /// Runs the whole product on this machine, without servers
-    #[command(after_help = "Example:\n  farebox demo")]
-    Demo,
+    #[command(
+        after_help = "Example:\n  farebox demo\n  farebox demo --once | less\n\nOn a terminal it runs until Ctrl-C; elsewhere it tells of one day and ends. It leaves nothing behind."
+    )]
+    Demo(Demo),
     /// Shows what an account used and pays, day by day
     #[command(
         after_help = "Example:\n  farebox usage acme\n  farebox usage acme --from 2026-03-01 --to 2026-03-31 --format csv > march.csv\n\n\
@@ -157,6 +178,18 @@ pub(super) enum ConfigVerbs {
     /// Every key, its value and where it was set; secrets are not shown
     #[command(after_help = "Example:\n  farebox config show --config farebox.toml\n  farebox config show --format json")]
     Show,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Preview {
+    /// Events, one JSON document a line
+    pub(super) file: PathBuf,
+    /// Prices by this price book; left out: by the one in the database
+    #[arg(long, value_name = "FILE")]
+    pub(super) book: Option<PathBuf>,
+    /// Rejects events that are older than events.max_age, as if the file were published now
+    #[arg(long)]
+    pub(super) check_age: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -264,6 +297,16 @@ impl Days {
         let (from, to) = (self.from?, self.to?);
         (from > to).then(|| format!("--from {from} lies after --to {to}: write them the other way round"))
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Tells of one day and ends, on a terminal too
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Keeps the data, and says where
+    #[arg(long)]
+    pub(super) keep: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,7 @@
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 not understood, 78 mended by editing
 //! the configuration. Every error is printed once, with its causes, as one sentence: what, why, what to do.
 
+mod alive;
 mod apply;
 mod args;
 mod check;
@@ -12,15 +13,19 @@ mod exit;
 mod export;
 mod migrate;
 mod output;
+mod preview;
 mod produce;
 mod run;
+mod send;
+mod stream;
+mod tail;
 mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 pub use exit::Mend;
 pub use produce::book::price_book;
@@ -56,8 +61,15 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Some(reason) = refusal {
         args::refuse(&reason);
     }
-    let mut config = configuration(&args.common)?;
-    if matches!(args.verb, Verb::Demo) && *config.place_of("log.level") == Place::Default {
+    let mut common = args.common;
+    if common.config.is_none() && matches!(args.verb, Verb::Send(_) | Verb::Tail(_) | Verb::Usage(_)) {
+        common.config = alive::demo_configuration();
+        if let Some(file) = &common.config {
+            eprintln!("farebox: a demo is alive: using its servers, as `{}` says", file.display());
+        }
+    }
+    let mut config = configuration(&common)?;
+    if matches!(args.verb, Verb::Demo(_)) && *config.place_of("log.level") == Place::Default {
         config.log.level = "error".to_owned(); // it tells its story itself
     }
     crate::telemetry::log::start(&config.log).context("cannot start the log")?;
@@ -65,10 +77,13 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Run => asynchronous(run::run(config)),
         Verb::Migrate(options) => asynchronous(migrate::migrate(config, options, format)),
         Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
-        Verb::Check(options) => check::check(&config, &args.common, &options, format),
+        Verb::Check(options) => check::check(&config, &common, &options, format),
         Verb::Config(args::ConfigVerb { verb: args::ConfigVerbs::Show }) => config::show(&config, format),
+        Verb::Preview(options) => asynchronous(preview::preview(config, options, format)),
         Verb::Produce(options) => produce::produce(&config, &options, format),
-        Verb::Demo => asynchronous(crate::demo::run(&config)),
+        Verb::Send(options) => asynchronous(send::send(config, *options, format)),
+        Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
+        Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
@@ -89,6 +104,11 @@ fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     // A thread that waits for a name server or a broker must not keep us from ending.
     runtime.shutdown_timeout(LINGER);
     outcome
+}
+
+fn shown(options: &args::Demo) -> crate::demo::Options {
+    let can_send = Args::command().find_subcommand("send").is_some();
+    crate::demo::Options { once: options.once, keep: options.keep, can_send }
 }
 
 fn embedded_clickhouse(options: &args::EmbeddedClickhouse) -> anyhow::Result<()> {

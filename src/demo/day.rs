@@ -4,13 +4,18 @@
 
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::event::{self, with};
 use crate::model::Timestamp;
 
 const SEED: u64 = 24;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// How many whole days of the past there are, and how full a day of the week is, from Thursday on, in percent.
+const DAYS: i64 = 7;
+const FULL: [u32; 7] = [100, 90, 55, 45, 85, 95, 110];
 
 /// One record to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +30,22 @@ pub struct Record {
 
 /// All that happens on the day that begins at `midnight`, in UTC.
 pub fn records(midnight: Timestamp) -> Vec<Record> {
-    let mut day = Day { midnight, rng: Pcg64::seed_from_u64(SEED), made: 0, records: Vec::new() };
+    of_day(midnight, SEED, 100)
+}
+
+/// Seven days and what there is of today, in the order of their times.
+pub fn history(now: Timestamp) -> Vec<Record> {
+    let today = now.millis().div_euclid(DAY);
+    let days = (today - DAYS..=today).flat_map(|day| {
+        let weekday = usize::try_from(day.rem_euclid(7)).unwrap_or(0); // the epoch was a Thursday
+        let seed = SEED.wrapping_add(u64::try_from(today - day).unwrap_or(0));
+        of_day(Timestamp::from_millis(day * DAY), seed, FULL[weekday])
+    });
+    days.filter(|record| record.at <= now).collect()
+}
+
+fn of_day(midnight: Timestamp, seed: u64, percent: u32) -> Vec<Record> {
+    let mut day = Day { midnight, percent, rng: Pcg64::seed_from_u64(seed), made: 0, records: Vec::new() };
     day.acme();
     day.globex();
     day.initech();
@@ -38,24 +58,18 @@ pub fn records(midnight: Timestamp) -> Vec<Record> {
 
 struct Day {
     midnight: Timestamp,
+    percent: u32,
     rng: Pcg64,
     made: u32,
     records: Vec<Record>,
 }
 
-type Fields = Map<String, Value>;
-
 impl Day {
     /// Customers write to a support agent, on the web and on WhatsApp.
     fn acme(&mut self) {
-        for _ in 0..420 {
+        for _ in 0..self.full(420) {
             let time = self.time(6, 20);
-            let platform = if self.rng.random_range(0..3) == 0 { "whatsapp" } else { "web" };
-            let user = format!("customer-{}", self.rng.random_range(1..=90));
-            let input = self.rng.random_range(200..3_000);
-            let output = self.rng.random_range(50..600);
-            let event = json!({ "account": "acme", "platform": platform, "user": user, "agent": "support-triage", "category": "llm",
-                "model": "gpt-4o-mini", "duration_ms": self.rng.random_range(400..6_000), "input_tokens": input, "output_tokens": output });
+            let event = event::acme(&mut self.rng, 90);
             self.publish(time, event);
         }
         // A connector that forgot to say who its user is.
@@ -70,55 +84,32 @@ impl Day {
 
     /// Analysts let agents read, query and reason.
     fn globex(&mut self) {
-        for _ in 0..380 {
+        for _ in 0..self.full(380) {
             let time = self.time(7, 19);
-            let event = match self.rng.random_range(0..10) {
-                0..=3 => {
-                    let input = self.rng.random_range(1_000..12_000);
-                    json!({ "agent": "market-researcher", "category": "llm", "model": "gpt-4o", "input_tokens": input,
-                        "cached_input_tokens": self.rng.random_range(0..=input), "output_tokens": self.rng.random_range(200..2_000) })
-                }
-                4..=5 => json!({ "agent": "meeting-notes", "category": "llm", "model": "gpt-4o-mini",
-                    "input_tokens": self.rng.random_range(2_000..15_000), "output_tokens": self.rng.random_range(200..1_500) }),
-                6..=7 => json!({ "agent": "sql-analyst", "category": "sql" }),
-                _ => json!({ "agent": "contract-reader", "category": "document", "model": "layout-reader-2",
-                    "quantity": self.rng.random_range(1..40).to_string() }),
-            };
-            let duration = self.rng.random_range(40..25_000);
-            self.publish(time, with(event, &[("account", json!("globex")), ("duration_ms", json!(duration))]));
+            let event = event::globex(&mut self.rng);
+            self.publish(time, event);
         }
-        // Somebody tries a model before it has a price.
         for _ in 0..7 {
             let time = self.time(13, 16);
-            let event = json!({ "account": "globex", "agent": "market-researcher", "category": "llm", "model": "gpt-next-preview",
-                "duration_ms": 9_000, "input_tokens": self.rng.random_range(1_000..9_000), "output_tokens": 700 });
+            let event = event::unpriced(&mut self.rng);
             self.publish(time, event);
         }
     }
 
     /// Its agents buy elsewhere and report what they paid.
     fn initech(&mut self) {
-        for _ in 0..110 {
+        for _ in 0..self.full(110) {
             let time = self.time(13, 21);
-            let (agent, category, model) = match self.rng.random_range(0..3) {
-                0 => ("campaign-studio", "image", "flux-1.1-pro"),
-                1 => ("campaign-studio", "video", "veo-3"),
-                _ => ("call-summaries", "sound", "whisper-large-v3"),
-            };
-            let credits = format!("{}.{:04}", self.rng.random_range(0..3), self.rng.random_range(0..10_000));
-            let event = json!({ "account": "initech", "agent": agent, "category": category, "model": model,
-                "duration_ms": self.rng.random_range(1_000..60_000), "credits": credits });
+            let event = event::initech(&mut self.rng);
             self.publish(time, event);
         }
     }
 
     /// Pupils ask a tutor by day; at noon the school trains a model of its own.
     fn sunrise(&mut self) {
-        for _ in 0..190 {
+        for _ in 0..self.full(190) {
             let time = self.time(4, 12);
-            let user = format!("pupil-{}", self.rng.random_range(1..=60));
-            let event = json!({ "account": "sunrise", "platform": "web", "user": user, "agent": "tutor", "category": "llm",
-                "model": "gpt-4o-mini", "duration_ms": self.rng.random_range(300..4_000), "input_tokens": 900, "output_tokens": 300 });
+            let event = event::sunrise(&mut self.rng, 60);
             self.publish(time, event);
         }
         for (hour, hours) in [(7, "1.5"), (9, "0.75")] {
@@ -129,10 +120,16 @@ impl Day {
         }
     }
 
+    fn full(&self, events: u32) -> u32 {
+        events * self.percent / 100
+    }
+
     /// A retry, a changed retry, and what no rule accepts.
     fn mishaps(&mut self) {
         let at = |minutes: i64| self.midnight.plus_millis(10 * HOUR + minutes * MINUTE);
-        let order = json!({ "id": "report-7", "source": "nightly", "time": at(0).to_string(), "account": "globex",
+        // Each day its own, so that no day repeats an id of another.
+        let source = format!("night-{}", self.midnight.millis().div_euclid(DAY) % 10);
+        let order = json!({ "id": "report-7", "source": source, "time": at(0).to_string(), "account": "globex",
             "agent": "sql-analyst", "category": "sql", "duration_ms": 2_000 });
         let record = |at: Timestamp, key: &str, value: Vec<u8>| Record { at, key: key.to_owned(), value };
         let bytes = order.to_string().into_bytes();
@@ -163,22 +160,13 @@ impl Day {
     /// Takes a moment to arrive.
     fn publish(&mut self, time: Timestamp, event: Value) {
         self.made += 1;
-        let id = format!("{:08x}", self.made.wrapping_mul(0x9e37_79b1));
-        let event = with(event, &[("id", json!(id)), ("time", json!(time.to_string()))]);
+        let day = u32::try_from(self.midnight.millis().div_euclid(DAY)).unwrap_or(0);
+        let id = format!("{:08x}", (day << 12 | self.made).wrapping_mul(0x9e37_79b1));
+        let event = with(event, &[("id", json!(id)), ("source", json!(event::SOURCE)), ("time", json!(time.to_string()))]);
         let key = event["account"].as_str().unwrap_or_default().to_owned();
         let at = time.plus_millis(self.rng.random_range(20..900));
         self.records.push(Record { at, key, value: event.to_string().into_bytes() });
     }
-}
-
-/// The event with these fields over its own.
-fn with(event: Value, fields: &[(&str, Value)]) -> Value {
-    let mut all: Fields = match event {
-        Value::Object(fields) => fields,
-        _ => Fields::new(),
-    };
-    all.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    Value::Object(all)
 }
 
 #[cfg(test)]
@@ -193,5 +181,18 @@ mod tests {
         assert!(day.is_sorted_by_key(|record| record.at));
         assert!(day.iter().all(|record| (0..86_400_000).contains(&(record.at.millis() - midnight.millis()))));
         assert_eq!(day.len(), 1_121);
+    }
+
+    #[test]
+    fn no_day_of_the_history_repeats_an_id_but_for_its_own_retries() {
+        let now = Timestamp::from_millis(1_767_225_600_000 + 20 * HOUR);
+        let history = history(now);
+        assert!(history.is_sorted_by_key(|record| record.at) && history.iter().all(|record| record.at <= now));
+        assert!((5_000..20_000).contains(&history.len()), "{}", history.len());
+        let mut ids: Vec<_> = history.iter().filter_map(|record| serde_json::from_slice::<Value>(&record.value).ok()).collect();
+        let events = ids.len();
+        ids.sort_by_key(|event| (event["source"].to_string(), event["id"].to_string()));
+        ids.dedup_by_key(|event| (event["source"].clone(), event["id"].clone()));
+        assert_eq!(events - ids.len(), 3 * 8, "two retries and a changed one on each of eight days");
     }
 }

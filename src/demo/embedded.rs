@@ -63,10 +63,12 @@ pub fn serve(library: &Path, data: &Path, port: u16, remove: Option<PathBuf>) ->
     let mut pointers: Vec<*mut c_char> = arguments.iter().map(|argument| argument.as_ptr().cast_mut()).collect();
     pointers.push(ptr::null_mut());
 
+    let starter = std::os::unix::process::parent_id();
     thread::spawn(move || {
         let mut byte = [0];
         // Nobody writes; any outcome but an interruption means that the other end is gone.
         while matches!(io::stdin().read(&mut byte), Ok(1..)) {}
+        super::handoff::forget(starter);
         if let Some(folder) = remove {
             // The engine writes until the end, so a removal may come too early for a file. Nobody is left to be told of a failure.
             let _ = (0..10).find(|_| fs::remove_dir_all(&folder).is_ok() || !folder.exists());
@@ -111,10 +113,11 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// Starts the engine from this very binary and waits for nothing: see [`Self::is_ready`]. If we are killed, it removes `folder`.
-    pub fn launch(library: &Path, data: &Path, port: u16, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts the engine from this very binary and waits for nothing: see [`Self::is_ready`]. If we are killed, it takes
+    /// away what we left: `remove`, and what leads other processes to us.
+    pub fn launch(library: &Path, data: &Path, port: u16, remove: Option<&Path>) -> anyhow::Result<Self> {
         let binary = env::current_exe().context("find the path of this binary")?;
-        Self::launch_from(&binary, library, data, port, Some(folder))
+        Self::launch_from(&binary, library, data, port, remove)
     }
 
     fn launch_from(binary: &Path, library: &Path, data: &Path, port: u16, remove: Option<&Path>) -> anyhow::Result<Self> {

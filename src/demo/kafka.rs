@@ -54,20 +54,27 @@ impl Broker {
 
     /// Publishes and waits until all is acknowledged.
     pub fn publish(&self, topic: &str, records: &[Record]) -> anyhow::Result<()> {
-        for Record { at, key, value } in records {
-            let mut record = BaseRecord::to(topic).key(key).payload(value).timestamp(at.millis());
-            while let Err((error, refused)) = self.producer.send(record) {
-                if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
-                    return Err(error).context("publish an event");
-                }
-                self.producer.poll(Duration::from_millis(10));
-                record = refused;
-            }
+        for record in records {
+            self.send(topic, record)?;
         }
         self.producer.flush(ACKNOWLEDGED_WITHIN).context("publish the events")?;
         if self.producer.in_flight_count() > 0 {
             bail!("Kafka in this process took too long to take the events");
         }
+        Ok(())
+    }
+
+    /// Publishes and waits for nothing.
+    pub fn send(&self, topic: &str, Record { at, key, value }: &Record) -> anyhow::Result<()> {
+        let mut record = BaseRecord::to(topic).key(key).payload(value).timestamp(at.millis());
+        while let Err((error, refused)) = self.producer.send(record) {
+            if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
+                return Err(error).context("publish an event");
+            }
+            self.producer.poll(Duration::from_millis(10));
+            record = refused;
+        }
+        self.producer.poll(Duration::ZERO); // hears the acknowledgements
         Ok(())
     }
 }

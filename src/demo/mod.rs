@@ -2,105 +2,145 @@
 //!
 //! Promises: real protocols on loopback ports, the real engine, and nothing left behind when it ends, Ctrl-C included: what is made is
 //! owned by values of `run`, and their drop takes it away; after `kill -9` the engine's process, which then ends, removes the folder.
+//! On a terminal it is `live`; elsewhere it tells of one day and ends. While it runs, other verbs find it by what `handoff` left.
 //! Relies on: `kafka` and `embedded` in the place of servers; all that meters is what meters everywhere else. Absent on purpose: a
 //! configuration of its own; what is set for real servers is left alone.
 
 mod day;
 /// ClickHouse embedded: the real engine as a library, in a process of its own.
 pub mod embedded;
+mod event;
+mod figures;
+mod frame;
+mod handoff;
 mod kafka;
+mod live;
+mod screen;
+mod servers;
 mod tables;
+mod traffic;
 
-use std::future::Future;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::book::{self, Book};
-use crate::config::{Config, Inputs};
+use crate::config::Config;
 use crate::model::Timestamp;
-use crate::runtime::{self, Options, clock};
-use crate::store::{self, Store, Unique};
-use embedded::Embedded;
-use kafka::Broker;
+use crate::runtime::{self, clock};
+use crate::store::Store;
+use servers::{Servers, Start};
 
-const BOOK: &str = include_str!("book.toml");
 const DAY_MS: i64 = 86_400_000;
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
-/// Where `make demo` puts the library, seen from the project's folder.
-const LIBRARY: &str = ".deps/clickhouse/libchdb.so";
 
-/// Meters a day of invented events and prints what it costs.
+/// How the demo is shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Tells the story once, as where there is no terminal.
+    pub once: bool,
+    /// Keeps the data.
+    pub keep: bool,
+    /// Whether the binary has the verb `send`.
+    pub can_send: bool,
+}
+
+/// How it ended, if it did not fail.
+enum End {
+    Told,
+    Stopped,
+    /// Somebody has seen so many records.
+    Watched(u64),
+}
+
+/// Meters invented events and shows what they cost: on a terminal live, until a signal; elsewhere one day, once.
 ///
 /// # Errors
-/// No ClickHouse library, and whatever keeps the day from being written; being stopped by a signal before the end.
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+/// No ClickHouse library, and whatever keeps events from being written; being stopped by a signal before there was something to see.
+pub async fn run(config: &Config, options: Options) -> anyhow::Result<()> {
     // Before anything is made that must be taken away.
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .map(signal)
-        .into_iter()
-        .collect::<io::Result<Vec<_>>>()
-        .context("listen for signals")?;
-    let [interrupt, terminate, hangup] = signals.as_mut_slice() else { bail!("listen for signals") };
-    tokio::select! {
-        done = day_of_usage(config) => done,
-        _ = interrupt.recv() => stopped(),
-        _ = terminate.recv() => stopped(),
-        _ = hangup.recv() => stopped(),
+    let mut signals = Signals::listen()?;
+    let library = servers::library(config)?;
+    let live = !options.once && screen::is_possible();
+    let span = if live { "a week" } else { "a day" };
+    tell(&format!("{span} of four accounts: their agents' events go through Kafka into ClickHouse, and become costs"));
+    let folder = tempfile::Builder::new()
+        .prefix("farebox-demo-")
+        .disable_cleanup(options.keep)
+        .tempdir()
+        .context("make a folder for the demo")?;
+    let start =
+        Start { library: &library, folder: folder.path(), keep: options.keep, batch_age: if live { "500ms" } else { "200ms" } };
+    let end = if live {
+        live::run(&start, options, &mut signals).await
+    } else {
+        tokio::select! {
+            done = once(&start) => done.map(|()| End::Told),
+            () = signals.any() => Ok(End::Stopped),
+        }
+    };
+    // By now the processes are gone.
+    let left = if options.keep {
+        format!("its data stay in `{}`", folder.path().display())
+    } else {
+        folder.close().context("remove the demo's folder")?;
+        "nothing of it is left".to_owned()
+    };
+    match end {
+        Ok(End::Told) if !options.keep => {}
+        Ok(End::Told) => tell(&format!("the demo is over; {left}")),
+        Ok(End::Stopped) => bail!("the demo was stopped before its end; {left}"),
+        Ok(End::Watched(records)) => {
+            tell(&format!("the demo is over: {records} records came to it, each of them is accounted for; {left}"));
+        }
+        Err(error) if options.keep => return Err(error.context(format!("the demo failed; {left}"))),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// What asks us to end.
+struct Signals(Vec<Signal>);
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Ok(Self(kinds.into_iter().map(signal).collect::<io::Result<_>>().context("listen for signals")?))
+    }
+
+    /// Done when one has come.
+    async fn any(&mut self) {
+        std::future::poll_fn(|context| {
+            let come = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            if come { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
     }
 }
 
-fn stopped() -> anyhow::Result<()> {
-    bail!("the demo was stopped before its end; nothing of it is left")
-}
-
-async fn day_of_usage(config: &Config) -> anyhow::Result<()> {
+async fn once(start: &Start<'_>) -> anyhow::Result<()> {
     let started = Instant::now();
-    let library = library(config)?;
-    tell("a day of four accounts: their agents' events go through Kafka into ClickHouse, and become costs");
-    // Dropped in the order opposite to that of their making: the folder last.
-    let folder = tempfile::Builder::new().prefix("farebox-demo-").tempdir().context("make a folder for the demo")?;
-    let clickhouse = start_clickhouse(&library, folder.path());
-    let topics = ["usage.events", "usage.events.dead"];
-    let broker = Broker::start(&topics)?;
-    let clickhouse = clickhouse.await?;
-    let config = configuration(&broker.address()?, &clickhouse.url(), &folder.path().join("farebox.key"))?;
-    tell(&format!("Kafka listens on {}, in this process; ClickHouse on {}", config.kafka.brokers, config.clickhouse.url));
-
-    let store = Store::new(&runtime::settings_of_store(&config))?;
-    migrate(&config, &store).await?;
-    let prices = apply(&store).await?;
-    tell(&format!("made the tables, and applied a price book of {prices} entries"));
+    let servers = Servers::start(start).await?;
+    let (config, store) = (&servers.config, &servers.store);
 
     let records = day::records(Timestamp::from_millis((clock::now().millis() / DAY_MS - 1) * DAY_MS));
-    broker.publish(&config.kafka.topic, &records)?;
+    servers.broker.publish(&config.kafka.topic, &records)?;
     tell(&format!("published yesterday's {} events: retries, a changed retry and broken ones among them", records.len()));
 
     let (stop, stopping) = oneshot::channel::<()>();
-    let options = Options { fixed_topic_id: Some(kafka::TOPIC_ID.to_owned()) };
-    let mut metering = std::pin::pin!(runtime::run(&config, options, async move {
-        // A sender that is gone means the same.
-        let _ = stopping.await;
-    }));
+    let mut metering = std::pin::pin!(metering(config, stopping));
     tokio::select! {
         ended = &mut metering => {
             ended?;
             bail!("metering ended by itself");
         }
-        written = until_written(&store, records.len() as u64) => written?,
+        written = until_written(store, records.len() as u64, |_| ()) => written?,
     }
-    tell(&format!(
-        "all of them are metered, {}.{} s after the start",
-        started.elapsed().as_secs(),
-        started.elapsed().subsec_millis() / 100
-    ));
-    let report = tables::report(&store).await?;
+    tell(&format!("all of them are metered, {} s after the start", seconds(started)));
+    let report = tables::report(store).await?;
     show(&report)?;
     // Nobody listens only when metering ended meanwhile; its outcome tells why.
     let _ = stop.send(());
@@ -108,86 +148,28 @@ async fn day_of_usage(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the engine's library is: where the configuration says, or where `make demo` puts it.
-fn library(config: &Config) -> anyhow::Result<PathBuf> {
-    if let Some(library) = &config.embedded.library {
-        if !library.is_file() {
-            bail!("no ClickHouse library at `{}`: set `embedded.library`, or let `make demo` bring it", library.display());
-        }
-        return Ok(library.clone());
-    }
-    // target/release/farebox lies three below the project's folder.
-    let binary = std::env::current_exe().unwrap_or_default();
-    let folders = [Some(Path::new("")), binary.ancestors().nth(3)];
-    let found = folders.into_iter().flatten().map(|folder| folder.join(LIBRARY)).find(|library| library.is_file());
-    found.context("no ClickHouse to run without a server: `make demo` brings one, or set `embedded.library`")
-}
-
-/// Starts the engine at once; the future is done when it answers.
-fn start_clickhouse(library: &Path, folder: &Path) -> impl Future<Output = anyhow::Result<Embedded>> + use<> {
-    let launched = free_port().and_then(|port| Embedded::launch(library, &folder.join("clickhouse"), port, folder));
-    async move {
-        let mut engine = launched?;
-        while !engine.is_ready()? {
-            sleep(Duration::from_millis(10)).await;
-        }
-        Ok(engine)
-    }
-}
-
-/// A port that nobody has now.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("find a free port")?.port())
-}
-
-/// The defaults, on these servers.
-fn configuration(brokers: &str, url: &str, key_file: &Path) -> anyhow::Result<Config> {
-    let key_file = key_file.to_str().context("the folder for temporary files has a name that is not UTF-8")?;
-    let values = [
-        ("kafka.brokers", brokers),
-        ("clickhouse.url", url),
-        ("users.hash_key_file", key_file),
-        ("metrics.listen", ""),
-        ("batch.max_age", "200ms"),
-        ("shutdown.drain", "2s"),
-    ];
-    let set = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    Ok(Config::load(&Inputs { set, ..Inputs::default() })?)
-}
-
-async fn migrate(config: &Config, store: &Store) -> anyhow::Result<()> {
-    let keep = runtime::keep(config);
-    let request = store::Migrate {
-        cluster: String::new(),
-        usage_log_keep_days: keep.usage_log_days,
-        rejected_keep_days: keep.rejected_days,
-        lateness_seconds: u32::try_from(config.sessions.lateness.millis() / 1000).unwrap_or(u32::MAX),
-        now: clock::now(),
-        dry_run: false,
+/// What `farebox run` does, until the other end of the channel says so or is gone.
+async fn metering(config: &Config, stopping: oneshot::Receiver<()>) -> Result<(), runtime::Error> {
+    let options = runtime::Options { fixed_topic_id: Some(kafka::TOPIC_ID.to_owned()) };
+    let stop = async move {
+        // A sender that is gone means the same.
+        let _ = stopping.await;
     };
-    store.migrate(&request).await.context("make the tables")?;
-    runtime::key::ensure(&config.users.hash_key_file, store, clock::now()).await.context("make the users key")?;
-    Ok(())
+    runtime::run(config, options, stop).await
 }
 
-/// Applies the demo's price book; says how many entries it has.
-async fn apply(store: &Store) -> anyhow::Result<usize> {
-    let file = book::parse(BOOK, "book.toml").context("read the demo's price book")?;
-    let plan = book::plan(&Book::empty(), &file, clock::now(), "demo", Timestamp::MIN, false)?;
-    match store.apply_price_book(plan.version, book::COLUMNS, &plan.rows).await.context("apply the price book")? {
-        Unique::Ours => Ok(plan.rows.len()),
-        Unique::Other(_) => bail!("somebody else applied a price book to the demo"),
-    }
+fn seconds(since: Instant) -> String {
+    format!("{}.{}", since.elapsed().as_secs(), since.elapsed().subsec_millis() / 100)
 }
 
-async fn until_written(store: &Store, records: u64) -> anyhow::Result<()> {
+async fn until_written(store: &Store, records: u64, mut so_far: impl FnMut(u64)) -> anyhow::Result<()> {
     let started = Instant::now();
     loop {
         let written = tables::accounted_for(store).await.context("ask for what is written")?;
         if written == records {
             return Ok(());
         }
+        so_far(written);
         if written > records || started.elapsed() > WRITTEN_WITHIN {
             bail!("{written} records are accounted for after {} s, {records} were published", started.elapsed().as_secs());
         }

@@ -97,7 +97,7 @@ fn cell(value: Option<&Value>) -> String {
 }
 
 /// Numbers to the right and their points below one another.
-fn table(columns: &[&str], mut rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(columns: &[&str], mut rows: Vec<Vec<String>>) -> String {
     let mut numeric = Vec::new();
     for at in 0..columns.len() {
         let is_numeric = !rows.is_empty() && rows.iter().all(|row| is_number(&row[at]));

@@ -170,13 +170,19 @@ pub fn keep(config: &Config) -> Keep {
     Keep { usage_log_days: days(config.usage_log.keep.millis()), rejected_days: days(config.rejected.keep.millis()) }
 }
 
-fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> engine::Rules {
+/// What an event may be.
+pub fn limits(config: &Config) -> decode::Limits {
+    decode::Limits {
+        size_max: config.events.max_size.as_usize(),
+        age_max_ms: config.events.max_age.millis(),
+        ahead_max_ms: config.events.max_ahead.millis(),
+    }
+}
+
+/// What an event must be, and how far back a repeated one is recognised.
+pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> engine::Rules {
     engine::Rules {
-        limits: decode::Limits {
-            size_max: config.events.max_size.as_usize(),
-            age_max_ms: config.events.max_age.millis(),
-            ahead_max_ms: config.events.max_ahead.millis(),
-        },
+        limits: limits(config),
         window: dedupe::Limits {
             window_ms: config.dedupe.window.millis(),
             ids_max: usize::try_from(config.dedupe.max_ids).unwrap_or(usize::MAX),

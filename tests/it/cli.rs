@@ -7,8 +7,22 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 11] =
-    ["run", "migrate", "apply", "check", "produce", "demo", "usage", "config", "export", "completions", "man"];
+const VERBS: [&str; 14] = [
+    "run",
+    "migrate",
+    "apply",
+    "check",
+    "config",
+    "completions",
+    "export",
+    "man",
+    "preview",
+    "produce",
+    "send",
+    "tail",
+    "usage",
+    "demo",
+];
 
 /// With servers that are not there.
 fn nowhere() -> Farebox {

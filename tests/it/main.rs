@@ -3,14 +3,18 @@
 
 mod bad_days;
 mod cli;
+mod demo;
 mod direct;
+mod docs;
 mod end_to_end;
 mod export;
 mod golden;
 mod hostile;
 mod money_views;
 mod oracle;
+mod preview;
 mod readme;
+mod send_tail;
 mod servers;
 mod sink;
 mod source;

@@ -25,7 +25,7 @@ fn blocks(info: &str) -> Vec<String> {
 }
 
 /// The texts of the fenced blocks whose first line is this, indentation taken off.
-fn blocks_of(page: &str, info: &str) -> Vec<String> {
+pub(super) fn blocks_of(page: &str, info: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -82,8 +82,7 @@ fn the_demo_prints_what_the_readme_shows_and_leaves_nothing() {
     assert!(MAKEFILE.contains(" -- demo\n"), "`make demo` runs the verb");
     let temporary = Folder::new("demo");
     let mut farebox = Farebox::new("unused:1", "http://unused:1"); // settings for real servers are left alone
-    farebox.env("TMPDIR", temporary.path().to_str().unwrap());
-    farebox.env("FAREBOX_EMBEDDED__LIBRARY", fetched("clickhouse/libchdb.so").to_str().unwrap());
+    on_its_own(&mut farebox, &temporary);
     let output = farebox.run(&["demo"]).expect_success();
 
     assert_eq!(stable(&format!("{}{}", output.stderr, output.stdout)), stable(&block("text demo")));
@@ -91,13 +90,19 @@ fn the_demo_prints_what_the_readme_shows_and_leaves_nothing() {
     assert_eq!(processes_that_name(temporary.path()), Vec::<u32>::new());
 }
 
+/// Every trace of the demo lies in this folder.
+fn on_its_own(farebox: &mut Farebox, temporary: &Folder) {
+    let folder = temporary.path().to_str().unwrap();
+    farebox.env("TMPDIR", folder).env("XDG_RUNTIME_DIR", folder);
+    farebox.env("FAREBOX_EMBEDDED__LIBRARY", fetched("clickhouse/libchdb.so").to_str().unwrap());
+}
+
 #[test]
 fn the_demo_stopped_at_any_moment_leaves_nothing() {
     for said in ["", "a day of", "Kafka listens", "made the tables", "published", "all of them"] {
         let temporary = Folder::new("demo");
         let mut farebox = Farebox::new("unused:1", "http://unused:1");
-        farebox.env("TMPDIR", temporary.path().to_str().unwrap());
-        farebox.env("FAREBOX_EMBEDDED__LIBRARY", fetched("clickhouse/libchdb.so").to_str().unwrap());
+        on_its_own(&mut farebox, &temporary);
         let mut demo = farebox.start_verb(&["demo"]);
         eventually(SOON, || if demo.process.log().contains(said) { Ok(()) } else { Err(format!("not yet: {said}")) });
         // As Ctrl-C does.
@@ -114,11 +119,10 @@ fn the_demo_stopped_at_any_moment_leaves_nothing() {
 fn the_demo_that_is_killed_leaves_nothing_either() {
     let temporary = Folder::new("demo");
     let mut farebox = Farebox::new("unused:1", "http://unused:1");
-    farebox.env("TMPDIR", temporary.path().to_str().unwrap());
-    farebox.env("FAREBOX_EMBEDDED__LIBRARY", fetched("clickhouse/libchdb.so").to_str().unwrap());
+    on_its_own(&mut farebox, &temporary);
     let mut demo = farebox.start_verb(&["demo"]);
     eventually(SOON, || if demo.process.log().contains("published") { Ok(()) } else { Err("nothing published yet") });
-    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 2, "its data, and its address");
     demo.process.kill9();
     eventually(SOON, || {
         let left = (fs::read_dir(temporary.path()).unwrap().count(), processes_that_name(temporary.path()));
@@ -278,7 +282,7 @@ impl Drop for Running {
 }
 
 /// Living processes whose command line names this folder.
-fn processes_that_name(folder: &Path) -> Vec<u32> {
+pub(super) fn processes_that_name(folder: &Path) -> Vec<u32> {
     let folder = folder.to_str().unwrap();
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     processes

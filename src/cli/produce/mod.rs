@@ -3,17 +3,18 @@
 pub(super) mod book;
 pub(super) mod generator;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
 use serde_json::Value;
@@ -66,7 +67,7 @@ pub(super) fn produce(config: &Config, options: &Produce, format: Format) -> any
 
 /// Sends everything and waits until each record is acknowledged or has failed.
 fn publish(kafka: &Kafka, options: &Produce, settings: Settings) -> anyhow::Result<Sent> {
-    let producer = connect(kafka)?;
+    let producer = connect(kafka, Deliveries::default(), None)?;
     let mut generator = Generator::new(settings);
     let mut sent = Sent::default();
     let mut progress = Progress::new(options.events);
@@ -75,7 +76,7 @@ fn publish(kafka: &Kafka, options: &Produce, settings: Settings) -> anyhow::Resu
         wait_for_turn(&producer, started, at, options.rate);
         let message = generator.next(time_of(options, at));
         sent.count(&message);
-        send(&producer, &kafka.topic, &message)?;
+        send(&producer, BaseRecord::with_opaque_to(&kafka.topic, 0).key(&message.key).payload(&message.value))?;
         if at % 1_024 == 0 {
             producer.poll(Duration::ZERO);
             progress.show(producer.context());
@@ -89,7 +90,7 @@ fn publish(kafka: &Kafka, options: &Produce, settings: Settings) -> anyhow::Resu
     progress.end();
     sent.took = started.elapsed();
     sent.failed = producer.context().failed.load(Ordering::Relaxed);
-    sent.failure = lock(&producer.context().first_failure).take();
+    sent.failure = producer.context().take_failure();
     Ok(sent)
 }
 
@@ -139,13 +140,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where a record lies: its partition and offset.
+pub(super) type Place = (i32, i64);
+
 /// What Kafka answered.
 #[derive(Debug, Default)]
-struct Deliveries {
+pub(super) struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
     first_failure: Mutex<Option<KafkaError>>,
     refused: Mutex<Option<String>>,
+    /// The place of each record that was delivered, by its number, for those who want to know.
+    places: Option<Mutex<BTreeMap<usize, Place>>>,
+    /// Set by whoever wants to wait no longer.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Deliveries {
+    /// Remembers the place of every record, and gives up when `stopped` is set.
+    pub(super) fn with_places(stopped: Arc<AtomicBool>) -> Self {
+        Self { places: Some(Mutex::default()), stopped, ..Self::default() }
+    }
+
+    /// The places so far.
+    pub(super) fn places(&self) -> BTreeMap<usize, Place> {
+        self.places.as_ref().map(|places| lock(places).clone()).unwrap_or_default()
+    }
+
+    /// Why the first that failed did.
+    pub(super) fn take_failure(&self) -> Option<KafkaError> {
+        lock(&self.first_failure).take()
+    }
 }
 
 impl ClientContext for Deliveries {
@@ -162,12 +187,15 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
-            Ok(_) => {
+            Ok(record) => {
                 self.delivered.fetch_add(1, Ordering::Relaxed);
+                if let Some(places) = &self.places {
+                    lock(places).insert(number, (record.partition(), record.offset()));
+                }
             }
             Err((error, _)) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
@@ -177,8 +205,13 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// A producer that has seen the topic; waits while Kafka is away.
-fn connect(kafka: &Kafka) -> anyhow::Result<BaseProducer<Deliveries>> {
+/// A producer that has seen the topic; waits while Kafka is away, with `patience` no longer than that.
+pub(super) fn connect(
+    kafka: &Kafka,
+    deliveries: Deliveries,
+    patience: Option<Duration>,
+) -> anyhow::Result<BaseProducer<Deliveries>> {
+    let started = Instant::now();
     let mut client = kafka.client_config();
     client.set("enable.idempotence", "true").set("acks", "all").set("allow.auto.create.topics", "false");
     for (name, value) in [("compression.type", "lz4"), ("linger.ms", "20"), ("queue.buffering.max.kbytes", "65536")] {
@@ -187,7 +220,7 @@ fn connect(kafka: &Kafka) -> anyhow::Result<BaseProducer<Deliveries>> {
         }
     }
     let producer: BaseProducer<Deliveries> = client
-        .create_with_context(Deliveries::default())
+        .create_with_context(deliveries)
         .map_err(|error| Mend(Box::new(error)))
         .with_context(|| format!("cannot make a producer for {}", kafka.brokers))?;
     let mut said = false;
@@ -218,6 +251,16 @@ fn connect(kafka: &Kafka) -> anyhow::Result<BaseProducer<Deliveries>> {
             );
             return Err(Mend(message.into()).into());
         }
+        if producer.context().stopped.load(Ordering::Relaxed) {
+            bail!("stopped before Kafka at {} answered: nothing was sent", kafka.brokers);
+        }
+        if patience.is_some_and(|patience| started.elapsed() >= patience) {
+            bail!(
+                "Kafka at {} does not answer for the topic `{}`: nothing was sent; start it, or look at `kafka.brokers`",
+                kafka.brokers,
+                kafka.topic
+            );
+        }
         if !said {
             eprintln!("farebox: Kafka at {} does not answer for the topic `{}` yet; waiting", kafka.brokers, kafka.topic);
             said = true;
@@ -225,8 +268,11 @@ fn connect(kafka: &Kafka) -> anyhow::Result<BaseProducer<Deliveries>> {
     }
 }
 
-fn send(producer: &BaseProducer<Deliveries>, topic: &str, message: &Message) -> anyhow::Result<()> {
-    let mut record = BaseRecord::to(topic).key(&message.key).payload(&message.value);
+/// Hands a record to librdkafka, waiting while its queue is full.
+pub(super) fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+    producer: &BaseProducer<Deliveries>,
+    mut record: BaseRecord<'_, K, V, usize>,
+) -> anyhow::Result<()> {
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
@@ -285,18 +331,18 @@ fn write_book(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// How far it is, on a terminal only.
-struct Progress {
+pub(super) struct Progress {
     total: u64,
     shown: Option<Instant>,
     terminal: bool,
 }
 
 impl Progress {
-    fn new(total: u64) -> Self {
+    pub(super) fn new(total: u64) -> Self {
         Self { total, shown: None, terminal: std::io::stderr().is_terminal() }
     }
 
-    fn show(&mut self, deliveries: &Deliveries) {
+    pub(super) fn show(&mut self, deliveries: &Deliveries) {
         if !self.terminal || self.shown.is_some_and(|at| at.elapsed() < Duration::from_millis(200)) {
             return;
         }
@@ -305,7 +351,7 @@ impl Progress {
         eprint!("\r{done} of {} records acknowledged ({} %)", self.total, u128::from(done) * 100 / u128::from(self.total.max(1)));
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.shown.is_some() {
             eprint!("\r\x1b[K");
         }
