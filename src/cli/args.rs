@@ -83,6 +83,12 @@ pub(super) enum Verb {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// Connects to everything and says what is not in order, and what to do
+    #[command(
+        after_help = "Example:\n  farebox doctor --config farebox.toml\n  farebox doctor --format json | jq -r 'select(.state != \"ok\")'\n\n\
+                      It changes nothing. Exit code 1 when a check fails; warnings are none."
+    )]
+    Doctor,
     /// Writes single events, sessions or costs to standard output, however many there are
     #[command(after_help = "Example:\n  farebox export usage-log --account acme --from 2026-03-01 --to 2026-03-31 > march.csv\n  \
                       farebox export costs --category llm --format json | jq -r .cost\n\n\

@@ -9,6 +9,7 @@ mod args;
 mod check;
 mod completions;
 mod config;
+mod doctor;
 mod exit;
 mod export;
 mod migrate;
@@ -85,6 +86,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
+        Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
         Verb::EmbeddedClickhouse(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),

@@ -63,6 +63,18 @@ pub async fn load(path: &Path, store: &Store, now: Timestamp) -> Result<HashKey,
     if known == key.id() { Ok(key) } else { Err(KeyError::Mismatch { path, found: key.id(), known }) }
 }
 
+/// Reads the key and checks it as [`load`] does, and writes nothing. Its id.
+///
+/// # Errors
+/// See [`KeyError`].
+pub async fn examine(path: &Path, store: &Store) -> Result<String, KeyError> {
+    let found = read(path)?.id();
+    match store.setting(SETTING).await? {
+        Some(known) if known != found => Err(KeyError::Mismatch { path: path.to_owned(), found, known }),
+        _ => Ok(found),
+    }
+}
+
 /// Makes a key when there is none and the database knows none; says whether it did.
 ///
 /// # Errors

@@ -7,13 +7,14 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "run",
     "migrate",
     "apply",
     "check",
     "config",
     "completions",
+    "doctor",
     "export",
     "man",
     "preview",

@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod direct;
 mod docs;
+mod doctor;
 mod end_to_end;
 mod export;
 mod golden;
