@@ -73,7 +73,7 @@ pub async fn run(config: &Config, options: Options) -> anyhow::Result<()> {
         .tempdir()
         .context("make a folder for the demo")?;
     let start =
-        Start { library: &library, folder: folder.path(), keep: options.keep, batch_age: if live { "500ms" } else { "200ms" } };
+        Start { library: &library, folder: folder.path(), keep: options.keep, batch_age: if live { "600ms" } else { "200ms" } };
     let end = if live {
         live::run(&start, options, &mut signals).await
     } else {

@@ -191,6 +191,10 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
         let question = "SELECT sum(received) >= 5000, min(balanced) FROM farebox.conservation";
         assert_eq!(http(port, "POST", "/", question.as_bytes()).unwrap().2, "1\t1\n");
 
+        let sent = send_beside(&terminal);
+        assert!(sent.contains("\"cost\":\"6\""), "{sent}");
+        terminal.wait_for(" globex hello llm gpt-4o: 6 credits");
+
         terminal.press_ctrl_c();
         assert!(terminal.end().success(), "{}", terminal.text());
         terminal.wait_for("nothing of it is left");
@@ -198,6 +202,16 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
         assert!(last[0].starts_with("the demo is over: ") && last[0].ends_with("nothing of it is left"), "{last:?}");
         terminal.assert_nothing_is_left();
     }
+}
+
+/// From a second terminal, without a configuration.
+fn send_beside(terminal: &Terminal) -> String {
+    let line = "send --account globex --agent hello --category llm --model gpt-4o --input-tokens 1200 --output-tokens 300 --follow";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    command.args(line.split(' ')).args(["--format", "json"]).env("XDG_RUNTIME_DIR", terminal.folder.path());
+    let sent = command.output().unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    String::from_utf8(sent.stdout).unwrap()
 }
 
 #[test]
