@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use chrono::{Datelike, NaiveDate};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Duration;
 use crate::model::Timestamp;
@@ -71,6 +73,12 @@ pub(super) enum Verb {
     /// Checks the configuration, and a price book, without connecting to anything
     #[command(after_help = "Example:\n  farebox check --config farebox.toml --book book.toml")]
     Check(Check),
+    /// Says what a file of events would cost and what would be rejected, without publishing it
+    #[command(
+        after_help = "Example:\n  farebox preview events.jsonl --book book.toml\n  farebox preview events.jsonl --book book.toml --format json\n  gzip -dc events.jsonl.gz | farebox preview /dev/stdin --book book.toml\n\n\
+                      With --book it needs no server. The keys of the JSON and the columns of the CSV are stable: docs/preview.md."
+    )]
+    Preview(Preview),
     /// Makes load: publishes invented events to the topic, and waits until Kafka has them all
     #[command(
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
@@ -94,6 +102,13 @@ pub(super) enum Verb {
         after_help = "Example:\n  farebox demo\n  farebox demo --once | less\n\nOn a terminal it runs until Ctrl-C; elsewhere it tells of one day and ends. It leaves nothing behind."
     )]
     Demo(Demo),
+    /// Shows what an account used and pays, day by day
+    #[command(
+        after_help = "Example:\n  farebox usage acme\n  farebox usage acme --from 2026-03-01 --to 2026-03-31 --format csv > march.csv\n\n\
+                      Days are the account's own. Amounts are credits: exact with --format json and csv, two digits in the table. \
+                      A day without usage has no row."
+    )]
+    Usage(Usage),
     /// Serves ClickHouse's HTTP interface from its library; the demo starts this in a process of its own
     #[command(
         hide = true,
@@ -129,6 +144,18 @@ pub(super) struct Check {
     /// A price book to check as well
     #[arg(long, value_name = "FILE")]
     pub(super) book: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Preview {
+    /// Events, one JSON document a line
+    pub(super) file: PathBuf,
+    /// Prices by this price book; left out: by the one in the database
+    #[arg(long, value_name = "FILE")]
+    pub(super) book: Option<PathBuf>,
+    /// Rejects events that are older than events.max_age, as if the file were published now
+    #[arg(long)]
+    pub(super) check_age: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -179,6 +206,33 @@ pub(super) struct Demo {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Usage {
+    /// The account, as its events name it
+    pub(super) account: String,
+    #[command(flatten)]
+    pub(super) days: Days,
+}
+
+/// Days, the first and the last included.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Days {
+    /// The first day
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(super) from: Option<NaiveDate>,
+    /// The last day
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(super) to: Option<NaiveDate>,
+}
+
+impl Days {
+    /// Whether the last day lies before the first one: why, for a person.
+    pub(super) fn refusal(self) -> Option<String> {
+        let (from, to) = (self.from?, self.to?);
+        (from > to).then(|| format!("--from {from} lies after --to {to}: write them the other way round"))
+    }
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct EmbeddedClickhouse {
     /// Where libchdb lies
     #[arg(long, value_name = "FILE")]
@@ -218,6 +272,11 @@ pub(super) fn gathered(line: impl IntoIterator<Item = OsString>) -> Vec<OsString
     rest
 }
 
+/// Ends the process as the parser does with what it does not understand.
+pub(super) fn refuse(reason: &str) -> ! {
+    Args::command().error(ErrorKind::ValueValidation, reason).exit()
+}
+
 /// A share between 0 and 1, without passing through a float.
 fn parts_per_million(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is no share: write a number between 0 and 1, like 0.01");
@@ -226,14 +285,27 @@ fn parts_per_million(text: &str) -> Result<u32, String> {
     u32::try_from(parts.trunc()).ok().filter(|parts| *parts <= 1_000_000 && !share.is_sign_negative()).ok_or_else(wrong)
 }
 
+/// A date of the calendar that the tables can hold.
+fn date(text: &str) -> Result<NaiveDate, String> {
+    let is_shaped = text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() });
+    if !is_shaped {
+        return Err(format!("`{text}` is no date: write it like 2026-01-31"));
+    }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| format!("{text} does not exist"))?;
+    if (1970..2149).contains(&date.year()) {
+        Ok(date)
+    } else {
+        Err(format!("{text} is no day that can be stored: those of 1970 to 2148 can"))
+    }
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| format!("`{text}` is no time: write it like 2026-01-31T12:00:00Z"))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -282,6 +354,14 @@ mod tests {
         assert_eq!(parts_per_million("1"), Ok(1_000_000));
         for text in ["-0.1", "1.1", "x", "", "1e3", "79228162514264337593543950335"] {
             assert!(parts_per_million(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_exists() {
+        assert_eq!(date("2024-02-29").map(|date| date.to_string()), Ok("2024-02-29".to_owned()));
+        for text in ["2026-02-29", "2026-2-3", "2026-13-01", "1969-12-31", "2149-01-01", "today", "", "+2026-01-1", "20260101"] {
+            assert!(date(text).is_err(), "{text}");
         }
     }
 }

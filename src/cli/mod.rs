@@ -10,11 +10,13 @@ mod check;
 mod exit;
 mod migrate;
 mod output;
+mod preview;
 mod produce;
 mod run;
 mod send;
 mod stream;
 mod tail;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,8 +48,13 @@ fn perform(args: Args) -> anyhow::Result<()> {
     if let Verb::EmbeddedClickhouse(options) = &args.verb {
         return embedded_clickhouse(options);
     }
+    if let Verb::Usage(args::Usage { days, .. }) = &args.verb
+        && let Some(reason) = days.refusal()
+    {
+        args::refuse(&reason);
+    }
     let mut common = args.common;
-    if common.config.is_none() && matches!(args.verb, Verb::Send(_) | Verb::Tail(_)) {
+    if common.config.is_none() && matches!(args.verb, Verb::Send(_) | Verb::Tail(_) | Verb::Usage(_)) {
         common.config = alive::demo_configuration();
         if let Some(file) = &common.config {
             eprintln!("farebox: a demo is alive: using its servers, as `{}` says", file.display());
@@ -63,10 +70,12 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Migrate(options) => asynchronous(migrate::migrate(config, options, format)),
         Verb::Apply(options) => asynchronous(apply::apply(config, options, format)),
         Verb::Check(options) => check::check(&config, &common, &options, format),
+        Verb::Preview(options) => asynchronous(preview::preview(config, options, format)),
         Verb::Produce(options) => produce::produce(&config, &options, format),
         Verb::Send(options) => asynchronous(send::send(config, *options, format)),
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
+        Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::EmbeddedClickhouse(_) => Ok(()), // above: it reads no configuration
     }
 }

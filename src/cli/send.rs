@@ -23,7 +23,7 @@ use self::event::{Flags, Outgoing};
 use self::follow::{Fate, Follower, Sessions};
 use super::args::Format;
 use super::output;
-use super::produce::{self, Deliveries, Place};
+use super::produce::{self, Deliveries, Place, Progress};
 use super::stream::{Column, Stream};
 use crate::config::{self, Config, Kafka};
 use crate::model::Timestamp;
@@ -204,6 +204,7 @@ async fn published(kafka: &Kafka, events: &Arc<Vec<Outgoing>>) -> anyhow::Result
 fn publish(kafka: &Kafka, events: &[Outgoing], stopped: Arc<AtomicBool>) -> anyhow::Result<Published> {
     let producer = produce::connect(kafka, Deliveries::with_places(Arc::clone(&stopped)), Some(PATIENCE))?;
     let stopped = || stopped.load(Ordering::Relaxed);
+    let mut progress = Progress::new(u64::try_from(events.len()).unwrap_or(u64::MAX));
     for (number, event) in events.iter().enumerate() {
         if stopped() {
             break;
@@ -215,14 +216,19 @@ fn publish(kafka: &Kafka, events: &[Outgoing], stopped: Arc<AtomicBool>) -> anyh
             record = record.headers(OwnedHeaders::new().insert(content_type));
         }
         produce::send(&producer, record)?;
-        if number % 1_024 == 0 {
+        if number % 1_024 == 1_023 {
             producer.poll(Duration::ZERO);
+            progress.show(producer.context());
         }
     }
     while producer.in_flight_count() > 0 && !stopped() {
         // An unfinished flush is no failure: what failed is counted, record by record.
         let _ = producer.flush(Duration::from_millis(200));
+        if events.len() > 1 {
+            progress.show(producer.context());
+        }
     }
+    progress.end();
     let (places, failure) = (producer.context().places(), producer.context().take_failure());
     Ok(Published { places, failure, stopped: stopped() })
 }
@@ -332,12 +338,15 @@ fn conclude(
     let Some(fates) = fates else { return Ok(()) };
     let rejected: Vec<_> = fates.values().filter_map(Fate::rejection).collect();
     let waiting = events.saturating_sub(fates.len());
+    let (all, they) = if events == 1 {
+        ("the event".to_owned(), "it is".to_owned())
+    } else {
+        (format!("all {events} events"), format!("{waiting} of them are"))
+    };
     match rejected.as_slice() {
-        _ if waiting > 0 && stopped => bail!("stopped: Kafka has all {events} events, {waiting} of them were not metered yet"),
+        _ if waiting > 0 && stopped => bail!("stopped: Kafka has {all}, and {they} not metered yet"),
         _ if waiting > 0 => {
-            bail!(
-                "Kafka has all {events} events, and {waiting} of them are not metered after {wait}: does `farebox run` read this topic?"
-            )
+            bail!("Kafka has {all}, and {they} not metered after {wait}: does `farebox run` read this topic?")
         }
         [] => Ok(()),
         [reason] if events == 1 => bail!("the event was rejected: {reason}"),

@@ -94,7 +94,7 @@ pub async fn run(config: &Config, options: Options) -> anyhow::Result<()> {
         Ok(End::Told) => tell(&format!("the demo is over; {left}")),
         Ok(End::Stopped) => bail!("the demo was stopped before its end; {left}"),
         Ok(End::Watched(records)) => {
-            tell(&format!("the demo is over: {records} records came to it, each of them is accounted for; {left}"));
+            tell(&format!("the demo is over: {records} records came, each is accounted for; {left}"));
         }
         Err(error) if options.keep => return Err(error.context(format!("the demo failed; {left}"))),
         Err(error) => return Err(error),

@@ -8,6 +8,7 @@
 pub mod assignment;
 mod batch;
 pub mod intent;
+pub mod preview;
 mod tally;
 
 use std::sync::Arc;
@@ -109,6 +110,11 @@ impl Engine {
     /// How many records the open batch holds.
     pub fn events(&self) -> u64 {
         self.open.tally.records
+    }
+
+    /// How many fields that the contract does not know stood in the events of the open batch.
+    pub fn unknown_fields(&self) -> u64 {
+        self.open.tally.unknown_fields
     }
 
     /// The memory that the open batch holds, about.

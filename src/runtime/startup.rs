@@ -179,7 +179,8 @@ pub fn limits(config: &Config) -> decode::Limits {
     }
 }
 
-fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> engine::Rules {
+/// What an event must be, and how far back a repeated one is recognised.
+pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> engine::Rules {
     engine::Rules {
         limits: limits(config),
         window: dedupe::Limits {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 8] = ["run", "migrate", "apply", "check", "produce", "send", "tail", "demo"];
+const VERBS: [&str; 10] = ["run", "migrate", "apply", "check", "preview", "produce", "send", "tail", "usage", "demo"];
 
 /// With servers that are not there.
 fn nowhere() -> Farebox {

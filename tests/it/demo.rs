@@ -14,7 +14,7 @@ use farebox::demo::embedded::Embedded;
 use rustix::pty;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::readme::processes_that_name;
+use super::readme::{blocks_of, processes_that_name};
 use super::servers::{Folder, SOON, eventually, fetched, free_port, http};
 
 /// The demo on a terminal of its own, every trace of it in one folder.
@@ -176,6 +176,9 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
             assert!(text.contains(said), "no `{said}` at {columns} columns:\n{text}");
         }
         assert_eq!(text.contains("training  operations"), columns == 120, "{text}");
+        if columns == 80 {
+            assert_eq!(parts(&seen), parts(&shown_by_readme()), "{text}");
+        }
         assert!(seen.iter().all(|line| line.chars().count() <= width));
         assert!(seen.len() < usize::from(rows), "{text}");
 
@@ -202,6 +205,20 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
         assert!(last[0].starts_with("the demo is over: ") && last[0].ends_with("nothing of it is left"), "{last:?}");
         terminal.assert_nothing_is_left();
     }
+}
+
+fn shown_by_readme() -> Vec<String> {
+    blocks_of(include_str!("../../README.md"), "text live").concat().lines().map(str::to_owned).collect()
+}
+
+/// What is the same in every run: the names of the parts, and the words of the tables' first lines.
+fn parts(screen: &[String]) -> Vec<String> {
+    let firsts = screen.iter().filter(|line| line.starts_with(char::is_alphabetic));
+    let heads = firsts.map(|line| match line.split_whitespace().next().unwrap_or_default() {
+        "sessions" | "credits" => line.split_whitespace().collect::<Vec<_>>().join(" "),
+        head => head.to_owned(),
+    });
+    heads.collect()
 }
 
 /// From a second terminal, without a configuration.

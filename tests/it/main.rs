@@ -11,6 +11,7 @@ mod golden;
 mod hostile;
 mod money_views;
 mod oracle;
+mod preview;
 mod readme;
 mod send_tail;
 mod servers;
@@ -20,3 +21,4 @@ mod store;
 #[path = "../golden/story.rs"]
 mod story;
 mod uniques;
+mod usage;

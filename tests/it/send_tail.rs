@@ -125,6 +125,22 @@ fn an_event_is_followed_to_its_fate_and_seen_passing_by() {
     assert_eq!((code, &unpriced["fate"], &unpriced["priced"]), (Some(0), &"accepted".into(), &false.into()));
     assert!(said.contains("no rate for category `poetry` without a model") && said.contains("belongs to no session"), "{said}");
 
+    // What the page for publishers shows.
+    let page = include_str!("../../docs/publishing.md");
+    let block =
+        |info: &str| page.split_once(&format!("```{info}\n")).and_then(|(_, rest)| rest.split_once("```")).expect("a block").0;
+    let line = block("sh").replace("\\\n", "");
+    let words: Vec<_> = line.split_whitespace().collect();
+    let shown = farebox.run(&words[1..]).expect_success().stdout;
+    let steady = |text: &str| {
+        let varies = |line: &&str| ["topic", "partition", "offset", "session_start"].iter().any(|name| line.starts_with(name));
+        text.lines().map(|line| if varies(&line) { line.split(' ').next().unwrap() } else { line }.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(steady(&shown).len(), 10);
+    assert_eq!(steady(&shown.replace("unique_users   2", "unique_users   1")), steady(block("text send")));
+    let row: serde_json::Map<_, _> = serde_json::from_value(accepted_row(&farebox)).unwrap();
+    assert!(row.keys().all(|name| page.contains(&format!("`{name}`"))), "{row:?}");
+
     // A file with an event in each line: a second user, and one that is wrong and wanted all the same.
     let file = farebox.write(
         "events.jsonl",
@@ -151,11 +167,11 @@ fn an_event_is_followed_to_its_fate_and_seen_passing_by() {
     let seen = eventually(SOON, || {
         let log = tail.process.log();
         let rows: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        if rows.len() >= 6 { Ok(rows) } else { Err(log) }
+        if rows.len() >= 7 { Ok(rows) } else { Err(log) }
     });
     let fates: Vec<_> = seen.iter().map(|row| (row["offset"].as_i64().unwrap(), row["fate"].as_str().unwrap())).collect();
     let (yes, no) = ("accepted", "rejected");
-    assert_eq!(fates, [(0, yes), (1, yes), (3, no), (4, yes), (5, yes), (6, no)]);
+    assert_eq!(fates, [(0, yes), (1, yes), (3, no), (4, yes), (5, yes), (6, yes), (7, no)]);
     assert_eq!((&seen[1]["id"], &seen[1]["cost"], &seen[1]["priced"]), (&"one".into(), &"0.375".into(), &true.into()));
     let interrupted = Command::new("sh").args(["-c", "kill -s INT \"$0\"", &tail.process.pid().to_string()]).status().unwrap();
     assert!(interrupted.success());
@@ -185,8 +201,14 @@ fn an_event_is_followed_to_its_fate_and_seen_passing_by() {
     );
     let accepted = tail(&["--accepted", "--model", "gpt-4o-mini", "--limit", "3", "--format", "json"]);
     let ids: Vec<Value> = accepted.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
-    assert_eq!(ids[1..], ["one", "two"]);
+    assert_eq!(ids[1..], ["one", "order-18/1"]);
     metering.stop();
+}
+
+/// An accepted event, as `tail` shows it to programs.
+fn accepted_row(farebox: &Farebox) -> Value {
+    let output = farebox.run(&["tail", "--accepted", "--since", "1h", "--limit", "1", "--format", "json"]).expect_success();
+    serde_json::from_str(&output.stdout).unwrap()
 }
 
 #[test]

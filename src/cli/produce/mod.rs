@@ -331,18 +331,18 @@ fn write_book(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// How far it is, on a terminal only.
-struct Progress {
+pub(super) struct Progress {
     total: u64,
     shown: Option<Instant>,
     terminal: bool,
 }
 
 impl Progress {
-    fn new(total: u64) -> Self {
+    pub(super) fn new(total: u64) -> Self {
         Self { total, shown: None, terminal: std::io::stderr().is_terminal() }
     }
 
-    fn show(&mut self, deliveries: &Deliveries) {
+    pub(super) fn show(&mut self, deliveries: &Deliveries) {
         if !self.terminal || self.shown.is_some_and(|at| at.elapsed() < Duration::from_millis(200)) {
             return;
         }
@@ -351,7 +351,7 @@ impl Progress {
         eprint!("\r{done} of {} records acknowledged ({} %)", self.total, u128::from(done) * 100 / u128::from(self.total.max(1)));
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.shown.is_some() {
             eprint!("\r\x1b[K");
         }

@@ -65,6 +65,9 @@ impl Fate {
 pub(super) fn explain(event: &Outgoing, fate: &Fate, session: Option<&Session>) {
     let Outgoing { account, category, model, .. } = event;
     match fate {
+        Fate::Accepted { cost, priced: true, price_version } if cost == "0" => {
+            eprintln!("farebox: accepted: version {price_version} of the price book charges nothing for the operation itself");
+        }
         Fate::Accepted { cost, priced: true, price_version } => {
             eprintln!("farebox: accepted: it costs {cost} credits, by version {price_version} of the price book");
         }
