@@ -279,6 +279,16 @@ impl Export {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// Tells of one day and ends, on a terminal too
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Keeps the data, and says where
+    #[arg(long)]
+    pub(super) keep: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Usage {
     /// The account, as its events name it
     pub(super) account: String,
@@ -303,16 +313,6 @@ impl Days {
         let (from, to) = (self.from?, self.to?);
         (from > to).then(|| format!("--from {from} lies after --to {to}: write them the other way round"))
     }
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Demo {
-    /// Tells of one day and ends, on a terminal too
-    #[arg(long)]
-    pub(super) once: bool,
-    /// Keeps the data, and says where
-    #[arg(long)]
-    pub(super) keep: bool,
 }
 
 #[derive(Debug, clap::Args)]

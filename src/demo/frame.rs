@@ -36,9 +36,10 @@ pub fn lines(figures: &Figures, setting: &Setting, live: Duration, size: Size) -
     lines.push(line("", String::new()));
     lines.extend(part("credits", costs(&figures.costs, wide)));
     lines.push(line("", String::new()));
-    lines.extend(incidents(figures, wide));
-    lines.push(line("", String::new()));
+    // Before what is cut off first where there is little room: half a command is none.
     lines.extend(invitation(setting, size.columns.saturating_sub(INDENT)));
+    lines.push(line("", String::new()));
+    lines.extend(incidents(figures, wide));
     lines
 }
 
@@ -285,17 +286,17 @@ credits   account   pays for                     today  in 8 days
           globex    operations, by rate       4078.549   21000.00
           umbrella  is not in the price book     0.000       0.00
 
-yours     10:10:00 globex hello llm gpt-4o: 6 credits
-rejected  10:09:00 globex missing_field
-            agent: absent, is required
-unpriced  globex used gpt-next-preview 42 times: no rate, so it cost 0
-
 try it    in a second terminal, an event of your own, and what becomes of it:
           target/release/farebox send --account acme --platform web --user me \
             --agent hello --category llm --model gpt-4o --follow
           there too, a question to ClickHouse:
           curl -s 'http://127.0.0.1:37105/?database=farebox' \
             -d 'SELECT * FROM daily_costs FORMAT PrettyCompact'
+
+yours     10:10:00 globex hello llm gpt-4o: 6 credits
+rejected  10:09:00 globex missing_field
+            agent: absent, is required
+unpriced  globex used gpt-next-preview 42 times: no rate, so it cost 0
 ";
         assert_eq!(drawn(80), expected);
         assert!(drawn(80).lines().all(|line| line.chars().count() <= 80));

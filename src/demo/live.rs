@@ -35,9 +35,11 @@ pub async fn run(start: &Start<'_>, options: Options, signals: &mut Signals) -> 
     let mut metering = std::pin::pin!(metering(&servers.config, stopping));
     let seen = Cell::new(None);
     let watch = async {
+        let mut shown = None;
         until_written(&servers.store, history.len() as u64, |written| {
-            // Drawn over by the next line; talk that nobody hears stops nothing.
-            let _ = write!(io::stderr(), "farebox: {written} of {} are metered\x1b[K\r", history.len());
+            if shown.replace(written) != Some(written) {
+                passing(&format!("{written} of {} are metered", history.len()));
+            }
         })
         .await?;
         tell(&format!("all of them are metered, {} s after the start\x1b[K", seconds(started)));
@@ -49,7 +51,7 @@ pub async fn run(start: &Start<'_>, options: Options, signals: &mut Signals) -> 
             bail!("metering ended by itself");
         }
         failed = watch => failed?,
-        () = signals.any() => {}
+        () = signals.any() => passing("ending"),
     }
     // Nobody listens only when metering ended meanwhile; its outcome tells why.
     let _ = stop.send(());
@@ -58,6 +60,12 @@ pub async fn run(start: &Start<'_>, options: Options, signals: &mut Signals) -> 
         () = signals.any() => {} // in a hurry: what is written is to be thrown away anyhow
     }
     Ok(seen.get().map_or(End::Stopped, |fates: Fates| End::Watched(fates.received)))
+}
+
+/// Drawn over by the next line.
+fn passing(text: &str) {
+    // Talk that nobody hears stops nothing.
+    let _ = write!(io::stderr(), "\rfarebox: {text}\x1b[K\r");
 }
 
 /// Publishes and draws; ends only by failing.

@@ -73,7 +73,7 @@ pub async fn run(config: &Config, options: Options) -> anyhow::Result<()> {
         .tempdir()
         .context("make a folder for the demo")?;
     let start =
-        Start { library: &library, folder: folder.path(), keep: options.keep, batch_age: if live { "500ms" } else { "200ms" } };
+        Start { library: &library, folder: folder.path(), keep: options.keep, batch_age: if live { "600ms" } else { "200ms" } };
     let end = if live {
         live::run(&start, options, &mut signals).await
     } else {
@@ -94,7 +94,7 @@ pub async fn run(config: &Config, options: Options) -> anyhow::Result<()> {
         Ok(End::Told) => tell(&format!("the demo is over; {left}")),
         Ok(End::Stopped) => bail!("the demo was stopped before its end; {left}"),
         Ok(End::Watched(records)) => {
-            tell(&format!("the demo is over: {records} records came to it, each of them is accounted for; {left}"));
+            tell(&format!("the demo is over: {records} records came, each is accounted for; {left}"));
         }
         Err(error) if options.keep => return Err(error.context(format!("the demo failed; {left}"))),
         Err(error) => return Err(error),

@@ -58,6 +58,7 @@ impl Servers {
 
         let store = Store::new(&runtime::settings_of_store(&config))?;
         migrate(&config, &store).await?;
+        take_it_easy(&store).await?;
         let prices = apply(&store).await?;
         tell(&format!("made the tables, and applied a price book of {prices} entries"));
         let handoff = HandOff::leave(&config)
@@ -132,6 +133,19 @@ async fn migrate(config: &Config, store: &Store) -> anyhow::Result<()> {
     };
     store.migrate(&request).await.context("make the tables")?;
     runtime::key::ensure(&config.users.hash_key_file, store, clock::now()).await.context("make the users key")?;
+    Ok(())
+}
+
+/// Nobody needs the demo's data after a loss of power: nothing waits for the disk, and what is merged goes within seconds. There are
+/// thousands of small files less to remove in the end.
+async fn take_it_easy(store: &Store) -> anyhow::Result<()> {
+    for table in ["usage_log", "usage_hourly", "session_users", "rejected_events", "batches"] {
+        let sql = format!(
+            "ALTER TABLE {table} MODIFY SETTING fsync_after_insert = 0, fsync_part_directory = 0, old_parts_lifetime = 2, \
+             cleanup_delay_period = 2, max_cleanup_delay_period = 5"
+        );
+        store.execute(&sql).await.with_context(|| format!("set up the table `{table}`"))?;
+    }
     Ok(())
 }
 

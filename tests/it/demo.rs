@@ -14,7 +14,7 @@ use farebox::demo::embedded::Embedded;
 use rustix::pty;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::readme::processes_that_name;
+use super::readme::{blocks_of, processes_that_name};
 use super::servers::{Folder, SOON, eventually, fetched, free_port, http};
 
 /// The demo on a terminal of its own, every trace of it in one folder.
@@ -176,6 +176,9 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
             assert!(text.contains(said), "no `{said}` at {columns} columns:\n{text}");
         }
         assert_eq!(text.contains("training  operations"), columns == 120, "{text}");
+        if columns == 80 {
+            assert_eq!(parts(&seen), parts(&shown_by_readme()), "{text}");
+        }
         assert!(seen.iter().all(|line| line.chars().count() <= width));
         assert!(seen.len() < usize::from(rows), "{text}");
 
@@ -191,6 +194,10 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
         let question = "SELECT sum(received) >= 5000, min(balanced) FROM farebox.conservation";
         assert_eq!(http(port, "POST", "/", question.as_bytes()).unwrap().2, "1\t1\n");
 
+        let sent = send_beside(&terminal);
+        assert!(sent.contains("\"cost\":\"6\""), "{sent}");
+        terminal.wait_for(" globex hello llm gpt-4o: 6 credits");
+
         terminal.press_ctrl_c();
         assert!(terminal.end().success(), "{}", terminal.text());
         terminal.wait_for("nothing of it is left");
@@ -198,6 +205,30 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
         assert!(last[0].starts_with("the demo is over: ") && last[0].ends_with("nothing of it is left"), "{last:?}");
         terminal.assert_nothing_is_left();
     }
+}
+
+fn shown_by_readme() -> Vec<String> {
+    blocks_of(include_str!("../../README.md"), "text live").concat().lines().map(str::to_owned).collect()
+}
+
+/// What is the same in every run: the names of the parts, and the words of the tables' first lines.
+fn parts(screen: &[String]) -> Vec<String> {
+    let firsts = screen.iter().filter(|line| line.starts_with(char::is_alphabetic));
+    let heads = firsts.map(|line| match line.split_whitespace().next().unwrap_or_default() {
+        "sessions" | "credits" => line.split_whitespace().collect::<Vec<_>>().join(" "),
+        head => head.to_owned(),
+    });
+    heads.collect()
+}
+
+/// From a second terminal, without a configuration.
+fn send_beside(terminal: &Terminal) -> String {
+    let line = "send --account globex --agent hello --category llm --model gpt-4o --input-tokens 1200 --output-tokens 300 --follow";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    command.args(line.split(' ')).args(["--format", "json"]).env("XDG_RUNTIME_DIR", terminal.folder.path());
+    let sent = command.output().unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    String::from_utf8(sent.stdout).unwrap()
 }
 
 #[test]
