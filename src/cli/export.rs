@@ -2,12 +2,13 @@
 //!
 //! Holds: memory does not grow with the answer; an export that is not complete ends with an error, never silently.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
 
 use super::args::{Export, Exported, Format};
 use super::output::Failed;
+use super::progress::Progress;
 use super::run::marked;
 use super::usage::ensure_known;
 use crate::config::Config;
@@ -62,6 +63,8 @@ pub(super) async fn export(config: Config, options: Export, format: Format) -> a
     let format = if format == Format::Json { "JSONEachRow" } else { "CSVWithNames" };
     let mut stream = store.stream(&sql, &params, format).await.map_err(failed)?;
     let mut written = 0_u64;
+    let mut progress = Progress::new();
+    let is_watched = !io::stdout().is_terminal(); // on a terminal, the rows themselves show how far it is
     let incomplete = |written: u64| format!("the export is not complete: it ends after {written} bytes; begin it anew");
     loop {
         let piece = tokio::select! {
@@ -71,7 +74,11 @@ pub(super) async fn export(config: Config, options: Export, format: Format) -> a
         let Some(piece) = piece.map_err(failed).with_context(|| incomplete(written))? else { break };
         io::stdout().lock().write_all(&piece).map_err(Failed)?;
         written = written.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if is_watched {
+            progress.show(|| format!("{} MB written", written / 1_000_000));
+        }
     }
+    progress.end();
     io::stdout().lock().flush().map_err(Failed)?;
     Ok(())
 }

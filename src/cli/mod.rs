@@ -16,6 +16,7 @@ mod migrate;
 mod output;
 mod preview;
 mod produce;
+mod progress;
 mod run;
 mod send;
 mod stream;

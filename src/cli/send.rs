@@ -23,7 +23,8 @@ use self::event::{Flags, Outgoing};
 use self::follow::{Fate, Follower, Sessions};
 use super::args::Format;
 use super::output;
-use super::produce::{self, Deliveries, Place, Progress};
+use super::produce::{self, Deliveries, Place};
+use super::progress::Progress;
 use super::stream::{Column, Stream};
 use crate::config::{self, Config, Kafka};
 use crate::model::Timestamp;
@@ -204,7 +205,8 @@ async fn published(kafka: &Kafka, events: &Arc<Vec<Outgoing>>) -> anyhow::Result
 fn publish(kafka: &Kafka, events: &[Outgoing], stopped: Arc<AtomicBool>) -> anyhow::Result<Published> {
     let producer = produce::connect(kafka, Deliveries::with_places(Arc::clone(&stopped)), Some(PATIENCE))?;
     let stopped = || stopped.load(Ordering::Relaxed);
-    let mut progress = Progress::new(u64::try_from(events.len()).unwrap_or(u64::MAX));
+    let total = u64::try_from(events.len()).unwrap_or(u64::MAX);
+    let mut progress = Progress::new();
     for (number, event) in events.iter().enumerate() {
         if stopped() {
             break;
@@ -218,14 +220,14 @@ fn publish(kafka: &Kafka, events: &[Outgoing], stopped: Arc<AtomicBool>) -> anyh
         produce::send(&producer, record)?;
         if number % 1_024 == 1_023 {
             producer.poll(Duration::ZERO);
-            progress.show(producer.context());
+            progress.show(|| produce::how_far(producer.context(), total));
         }
     }
     while producer.in_flight_count() > 0 && !stopped() {
         // An unfinished flush is no failure: what failed is counted, record by record.
         let _ = producer.flush(Duration::from_millis(200));
         if events.len() > 1 {
-            progress.show(producer.context());
+            progress.show(|| produce::how_far(producer.context(), total));
         }
     }
     progress.end();

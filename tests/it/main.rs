@@ -3,6 +3,7 @@
 
 mod bad_days;
 mod cli;
+mod commands;
 mod demo;
 mod direct;
 mod docs;

@@ -8,17 +8,16 @@ mod lines;
 mod show;
 mod table;
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
 use super::apply;
 use super::args::{self, Format};
 use super::exit::Mend;
+use super::progress::Progress;
 use super::run::marked;
 use crate::book::{self, Book};
 use crate::config::Config;
@@ -89,7 +88,7 @@ fn read(mut preview: Preview, mut input: Lines, name: &str, now: Timestamp, stat
             line += 1;
         }
         state.lines.store(line - 1, Ordering::Relaxed);
-        progress.show(&input, line - 1);
+        progress.show(|| how_far(&input, line - 1));
     }
     progress.end();
     Ok(preview.finish())
@@ -111,39 +110,7 @@ async fn book_of_database(config: &Config) -> anyhow::Result<Book> {
     Ok(book)
 }
 
-/// A bar on a terminal, once reading takes longer than a second.
-struct Progress {
-    started: Instant,
-    shown: Option<Instant>,
-    terminal: bool,
-}
-
-impl Progress {
-    const BAR: usize = 30;
-
-    fn new() -> Self {
-        Self { started: Instant::now(), shown: None, terminal: std::io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, input: &Lines, lines: i64) {
-        let since = self.shown.unwrap_or(self.started).elapsed();
-        let due = if self.shown.is_some() { Duration::from_millis(200) } else { Duration::from_secs(1) };
-        if !self.terminal || since < due {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        let bar = input.total.filter(|total| *total > 0).map(|total| {
-            let done = input.done.min(total);
-            let filled = usize::try_from(u128::from(done) * Self::BAR as u128 / u128::from(total)).unwrap_or(Self::BAR);
-            let percent = u128::from(done) * 100 / u128::from(total);
-            format!("{}{} {percent:>3} %, ", "━".repeat(filled), "─".repeat(Self::BAR - filled))
-        });
-        eprint!("\r\x1b[K{}{lines} lines read", bar.unwrap_or_default());
-    }
-
-    fn end(&self) {
-        if self.shown.is_some() {
-            eprint!("\r\x1b[K");
-        }
-    }
+fn how_far(input: &Lines, lines: i64) -> String {
+    let bar = input.total.filter(|total| *total > 0).map(|total| format!("{}, ", Progress::bar(input.done, total)));
+    format!("{}{lines} lines read", bar.unwrap_or_default())
 }

@@ -4,7 +4,7 @@ pub(super) mod book;
 pub(super) mod generator;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use self::generator::{Generator, Kind, Message, Settings};
 use super::args::{Format, Produce};
+use super::progress::Progress;
 use super::{Mend, output};
 use crate::config::{Config, Kafka};
 use crate::model::Timestamp;
@@ -70,7 +71,7 @@ fn publish(kafka: &Kafka, options: &Produce, settings: Settings) -> anyhow::Resu
     let producer = connect(kafka, Deliveries::default(), None)?;
     let mut generator = Generator::new(settings);
     let mut sent = Sent::default();
-    let mut progress = Progress::new(options.events);
+    let mut progress = Progress::new();
     let started = Instant::now();
     for at in 0..options.events {
         wait_for_turn(&producer, started, at, options.rate);
@@ -79,13 +80,13 @@ fn publish(kafka: &Kafka, options: &Produce, settings: Settings) -> anyhow::Resu
         send(&producer, BaseRecord::with_opaque_to(&kafka.topic, 0).key(&message.key).payload(&message.value))?;
         if at % 1_024 == 0 {
             producer.poll(Duration::ZERO);
-            progress.show(producer.context());
+            progress.show(|| how_far(producer.context(), options.events));
         }
     }
     while producer.in_flight_count() > 0 {
         // An unfinished flush is no failure: what failed is counted, record by record.
         let _ = producer.flush(Duration::from_millis(200));
-        progress.show(producer.context());
+        progress.show(|| how_far(producer.context(), options.events));
     }
     progress.end();
     sent.took = started.elapsed();
@@ -330,32 +331,10 @@ fn write_book(file: &Path, text: &str) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write the price book `{}`; name a file that does not exist yet", file.display()))
 }
 
-/// How far it is, on a terminal only.
-pub(super) struct Progress {
-    total: u64,
-    shown: Option<Instant>,
-    terminal: bool,
-}
-
-impl Progress {
-    pub(super) fn new(total: u64) -> Self {
-        Self { total, shown: None, terminal: std::io::stderr().is_terminal() }
-    }
-
-    pub(super) fn show(&mut self, deliveries: &Deliveries) {
-        if !self.terminal || self.shown.is_some_and(|at| at.elapsed() < Duration::from_millis(200)) {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        let done = deliveries.delivered.load(Ordering::Relaxed) + deliveries.failed.load(Ordering::Relaxed);
-        eprint!("\r{done} of {} records acknowledged ({} %)", self.total, u128::from(done) * 100 / u128::from(self.total.max(1)));
-    }
-
-    pub(super) fn end(&self) {
-        if self.shown.is_some() {
-            eprint!("\r\x1b[K");
-        }
-    }
+/// How many of the records Kafka has answered for.
+pub(super) fn how_far(deliveries: &Deliveries, total: u64) -> String {
+    let done = deliveries.delivered.load(Ordering::Relaxed) + deliveries.failed.load(Ordering::Relaxed);
+    format!("{}, {done} of {total} records acknowledged", Progress::bar(done, total))
 }
 
 #[cfg(test)]
