@@ -3,6 +3,7 @@
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 not understood, 78 mended by editing
 //! the configuration. Every error is printed once, with its causes, as one sentence: what, why, what to do.
 
+pub(crate) mod aligned;
 mod alive;
 mod apply;
 mod args;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::figures::{Cost, Figures, Session};
 use super::screen::{INDENT, Line, Size, cut};
-use super::tables::table;
+use crate::cli::aligned::table;
 
 /// From this width on there are more columns.
 const WIDE: usize = 110;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+use crate::cli::aligned::table;
 use crate::store::{Error, Store};
 
 /// A table of the demo: the view it is read from, what it tells, and the question.
@@ -93,61 +94,5 @@ fn cell(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect(),
         Some(value) => value.to_string(),
         None => String::new(),
-    }
-}
-
-/// Numbers to the right and their points below one another.
-pub(super) fn table(columns: &[&str], mut rows: Vec<Vec<String>>) -> String {
-    let mut numeric = Vec::new();
-    for at in 0..columns.len() {
-        let is_numeric = !rows.is_empty() && rows.iter().all(|row| is_number(&row[at]));
-        if is_numeric {
-            align_points(&mut rows, at);
-        }
-        numeric.push(is_numeric);
-    }
-    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).chain([columns[at].len()]).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
-        let padded: Vec<String> = cells
-            .iter()
-            .enumerate()
-            .map(|(at, cell)| if numeric[at] { format!("{cell:>0$}", widths[at]) } else { format!("{cell:<0$}", widths[at]) })
-            .collect();
-        format!("  {}\n", padded.join("  ").trim_end())
-    };
-    let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-    let mut text = line(columns.to_vec()) + &line(rule.iter().map(String::as_str).collect());
-    text.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
-    text
-}
-
-fn is_number(cell: &str) -> bool {
-    !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
-}
-
-fn align_points(rows: &mut [Vec<String>], at: usize) {
-    let digits = |cell: &str| cell.split_once('.').map_or(0, |(_, digits)| digits.len());
-    let most = rows.iter().map(|row| digits(&row[at])).max().unwrap_or(0);
-    for row in rows {
-        let cell = &mut row[at];
-        let missing = most - digits(cell);
-        if most > 0 && !cell.contains('.') {
-            cell.push('.');
-        }
-        cell.push_str(&"0".repeat(missing));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_stand_to_the_right_with_their_points_below_one_another() {
-        let rows = [["a", "7", "0.25"], ["bcd", "12", "3"], ["e", "0", "10.5"]].map(|row| row.map(str::to_owned).to_vec());
-        let expected =
-            "  name  events   cost\n  ────  ──────  ─────\n  a          7   0.25\n  bcd       12   3.00\n  e          0  10.50\n";
-        assert_eq!(table(&["name", "events", "cost"], rows.to_vec()), expected);
     }
 }

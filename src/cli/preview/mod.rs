@@ -6,7 +6,7 @@
 
 mod lines;
 mod show;
-mod table;
+mod text;
 
 use std::path::Path;
 use std::sync::Arc;

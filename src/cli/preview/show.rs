@@ -5,9 +5,10 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
+use super::super::aligned::table;
 use super::super::args::Format;
 use super::super::output::Failed;
-use super::table::{csv, plain, table};
+use super::text::{csv, plain};
 use crate::engine::preview::Report;
 
 /// So many rows of a table are for people; all of them are in JSON and CSV.

@@ -1,7 +1,7 @@
-//! Tables for people, and lines for spreadsheets.
+//! Tables of ready-made cells for people: what the demo and `preview` print.
 
 /// Columns below their names; numbers to the right, their points below one another.
-pub(super) fn table(columns: &[&str], mut rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(columns: &[&str], mut rows: Vec<Vec<String>>) -> String {
     let is_numeric: Vec<bool> = (0..columns.len()).map(|at| align_points(&mut rows, at)).collect();
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).chain([columns[at].len()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
@@ -37,15 +37,15 @@ fn align_points(rows: &mut [Vec<String>], at: usize) -> bool {
     true
 }
 
-/// Text from outside on one line, without signs that move a terminal's cursor.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// One line of RFC 4180.
-pub(super) fn csv(cells: &[String]) -> String {
-    let quoted = |text: &String| {
-        if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.clone() }
-    };
-    format!("{}\r\n", cells.iter().map(quoted).collect::<Vec<_>>().join(","))
+    #[test]
+    fn numbers_stand_to_the_right_with_their_points_below_one_another() {
+        let rows = [["a", "7", "0.25"], ["bcd", "12", "3"], ["e", "0", "10.5"]].map(|row| row.map(str::to_owned).to_vec());
+        let expected =
+            "  name  events   cost\n  ────  ──────  ─────\n  a          7   0.25\n  bcd       12   3.00\n  e          0  10.50\n";
+        assert_eq!(table(&["name", "events", "cost"], rows.to_vec()), expected);
+    }
 }
