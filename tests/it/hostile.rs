@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::bad_days::{event, quick, wait_for_received};
+use super::quick::{event, quick, wait_for_received};
 use super::servers::{ClickHouse, Client, Farebox, Instance, Kafka, Message, SOON, eventually};
 use raw::Raw;
 
@@ -416,7 +416,7 @@ fn timestamps_that_no_clock_shows_are_only_times_out_of_range() {
             messages.push(Message { timestamp: Some(timestamp), ..Message::to(0, "k", value) });
         }
         let own = farebox::model::Timestamp::from_millis(timestamp);
-        let at_own_time = super::bad_days::event_at("acme", &format!("o{n}"), own);
+        let at_own_time = super::quick::event_at("acme", &format!("o{n}"), own);
         // That far away no text says when.
         expected.push(if timestamp == i64::MAX { "bad_value" } else { "time_out_of_range" });
         messages.push(Message { timestamp: Some(timestamp), partition: Some(0), ..at_own_time });

@@ -11,12 +11,21 @@ mod doctor;
 mod end_to_end;
 mod export;
 mod golden;
+mod harness;
 mod hostile;
 mod money_views;
+#[path = "../support/odd.rs"]
+mod odd;
+#[path = "../support/oracle/mod.rs"]
 mod oracle;
 mod preview;
+#[path = "../support/quick.rs"]
+mod quick;
 mod readme;
+#[path = "../support/scenario.rs"]
+mod scenario;
 mod send_tail;
+#[path = "../support/servers/mod.rs"]
 mod servers;
 mod sink;
 mod source;

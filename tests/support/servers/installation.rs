@@ -182,7 +182,7 @@ impl Instance {
 }
 
 #[allow(clippy::float_arithmetic)] // metrics are floats
-pub(super) fn sum(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
+pub fn sum(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let values = page.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
         let (found, rest) = series.split_once('{').unwrap_or((series, ""));

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use super::process::{self, Process, resident, state, was_killed};
-use super::{
+use super::servers::process::{self, Process, resident, state, was_killed};
+use super::servers::{
     ClickHouse, Committed, Farebox, Folder, Kafka, Message, SOON, eventually, fetched, free_port, installation, run_folder, unique,
 };
 
@@ -214,7 +214,7 @@ fn servers_die_with_a_killed_test_process() {
     let folder = Folder::new("holder");
     let report = folder.path().join("report");
     let mut command = process::command(env::current_exe().unwrap());
-    command.args(["--exact", "servers::tests::holder", "--ignored", "--nocapture"]).env("FAREBOX_IT_HOLDER", &report);
+    command.args(["--exact", "harness::holder", "--ignored", "--nocapture"]).env("FAREBOX_IT_HOLDER", &report);
     let mut holder = Process::start(command, &folder.path().join("log"));
     let pids = eventually(SOON, || {
         assert!(holder.ended().is_none(), "{}", holder.log());

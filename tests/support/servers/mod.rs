@@ -7,10 +7,9 @@
 #![allow(dead_code, unused_imports)] // not every test file uses everything
 
 mod clickhouse;
-mod installation;
+pub mod installation;
 mod kafka;
-mod process;
-mod tests;
+pub mod process;
 
 use std::fmt::Display;
 use std::fs;
@@ -98,7 +97,7 @@ impl Drop for Folder {
 
 /// The folder of this test process. Values in statics are never dropped and a killed process drops nothing, so a shell
 /// waits for the end of its standard input, which is our end, and removes what is left.
-fn run_folder() -> &'static Path {
+pub fn run_folder() -> &'static Path {
     static RUN: OnceLock<(PathBuf, Mutex<Child>)> = OnceLock::new();
     let (path, _) = RUN.get_or_init(|| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("it-{}", os::id()));

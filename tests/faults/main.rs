@@ -1,0 +1,15 @@
+//! Every fault we can make, on real Kafka, real ClickHouse and real processes: after each, the tables are compared with a naive
+//! fold of the log. `make torture` draws faults by seed for as long as one wants.
+#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(dead_code)] // not every file uses everything of the support
+
+#[path = "../support/odd.rs"]
+mod odd;
+#[path = "../support/oracle/mod.rs"]
+mod oracle;
+#[path = "../support/quick.rs"]
+mod quick;
+#[path = "../support/scenario.rs"]
+mod scenario;
+#[path = "../support/servers/mod.rs"]
+mod servers;
