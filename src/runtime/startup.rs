@@ -16,6 +16,7 @@ use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
 use super::shared::{BatchLimits, Keep, Shared};
+use super::world::SystemClock;
 use crate::config::{self, Config};
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
@@ -87,6 +88,10 @@ pub struct Opened {
     pub shared: Shared,
     /// librdkafka's configuration of the consumer.
     pub client: ClientConfig,
+    /// ClickHouse, to see whether it is there.
+    pub store: Store,
+    /// Whose client asks about the topic.
+    pub publisher: Arc<Publisher>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Health.
@@ -127,8 +132,9 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     let books = Books::follow(store.clone(), &book, config.price_book.reload.get(), Arc::clone(&metrics));
     let rules = rules(config, key, expire_by_time);
     let shared = Shared {
-        store,
-        publisher,
+        tables: Arc::new(store.clone()),
+        dead_letters: publisher.clone(),
+        clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         books,
@@ -146,7 +152,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         progress: Arc::default(),
         drain: watch::channel(false).1,
     };
-    Ok(Opened { shared, client: consumer(&client, config), metrics, health })
+    Ok(Opened { shared, client: consumer(&client, config), store, publisher, metrics, health })
 }
 
 /// Where ClickHouse is, for the store.
