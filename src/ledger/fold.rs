@@ -1,7 +1,7 @@
 //! The fold: day by day, first what is credited, then what is used, then what expires.
 //!
 //! Usage takes from the credits that expire earliest, then from those that stay; what is missing is a debt, which the next credits pay.
-//! So a day is the finest moment there is, and neither the order of entries nor that of usage within a day matters. `views/06_balances.sql`
+//! So a day is the finest moment there is, and neither the order of entries nor that of usage within a day matters. `views/05_balances.sql`
 //! computes the same in SQL.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,8 @@ pub struct Overflow;
 
 /// The balance on the day `today`: whatever could last be used on a day before it has expired.
 ///
-/// Entries and usage of later days count as well: the balance is not that of a day, `today` only decides what expired.
+/// Entries and usage of later days count as well: the balance is not that of a day, `today` only decides whether what is left of a lot counts
+/// as expired.
 ///
 /// # Errors
 /// [`Overflow`]: amounts that do not fit together.
@@ -63,14 +64,21 @@ pub fn balance(entries: &[Entry], usage: &BTreeMap<Day, Credits>, today: Day) ->
         credited = add(credited, entry.amount)?;
     }
     let mut purse = Purse::default();
-    let mut expired = Credits::ZERO;
+    let (mut expired, mut lots) = (Credits::ZERO, Vec::new());
     for (&day, entries) in &days {
         for entry in entries {
             purse.credit(entry)?;
         }
         purse.take(usage.get(&day).copied().unwrap_or_default())?;
-        for lot in purse.expire(day, today, &posted)? {
-            expired = add(expired, lot)?;
+        for lot in purse.ended(day) {
+            if day >= today {
+                lots.push(lot);
+                continue;
+            }
+            // An entry counts as it stands: where usage came late, the difference is owed, or stays.
+            let amount = posted.get(lot.id.as_str()).copied().unwrap_or(lot.left);
+            purse.rest = add(purse.rest, sub(lot.left, amount)?)?;
+            expired = add(expired, amount)?;
         }
     }
     let mut used = Credits::ZERO;
@@ -78,7 +86,7 @@ pub fn balance(entries: &[Entry], usage: &BTreeMap<Day, Credits>, today: Day) ->
         used = add(used, cost)?;
     }
     let balance = sub(sub(credited, expired)?, used)?;
-    Ok(Balance { credited, expired, used, balance, lots: purse.lots.into_iter().filter(|lot| lot.left > Credits::ZERO).collect() })
+    Ok(Balance { credited, expired, used, balance, lots: lots.into_iter().filter(|lot| lot.left > Credits::ZERO).collect() })
 }
 
 /// What an account holds on a day: lots that expire, by their last day, and the rest, which is negative when it owes.
@@ -114,19 +122,9 @@ impl Purse {
         Ok(())
     }
 
-    /// Removes what could last be used on this day, when that is over, and gives the amounts. An entry of the ledger counts as it stands:
-    /// where usage came late, the difference is owed, or stays.
-    fn expire(&mut self, day: Day, today: Day, posted: &BTreeMap<&str, Credits>) -> Result<Vec<Credits>, Overflow> {
-        if day >= today {
-            return Ok(Vec::new());
-        }
-        let mut amounts = Vec::new();
-        for lot in self.lots.extract_if(.., |lot| lot.expires <= day) {
-            let amount = posted.get(lot.id.as_str()).copied().unwrap_or(lot.left);
-            self.rest = add(self.rest, sub(lot.left, amount)?)?;
-            amounts.push(amount);
-        }
-        Ok(amounts)
+    /// Takes out the lots that cannot be used after this day.
+    fn ended(&mut self, day: Day) -> Vec<Lot> {
+        self.lots.extract_if(.., |lot| lot.expires <= day).collect()
     }
 }
 
