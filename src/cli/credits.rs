@@ -16,7 +16,7 @@ use crate::ledger::{self, Kind};
 use crate::model::{Credits, Day, Timestamp, Zone};
 use crate::price::Prices;
 use crate::runtime::{self, clock};
-use crate::store::{LedgerRow, NEVER, Store};
+use crate::store::{AccountBalance, LedgerRow, NEVER, Store};
 
 pub(super) async fn credits(config: Config, verb: CreditsVerbs, format: Format) -> anyhow::Result<()> {
     let store = Store::new(&runtime::settings_of_store(&config)).map_err(runtime::Error::from).map_err(marked)?;
@@ -115,15 +115,18 @@ async fn balance(store: &Store, account: Option<&str>, format: Format) -> anyhow
     }
     let balances = store.balances(account).await.map_err(failed)?;
     let columns = ["account", "credited", "used", "balance", "updated_at"];
-    let row = |balance: &crate::store::AccountBalance| {
+    let shown = if format == Format::Table { 4 } else { 5 };
+    let row = |balance: &AccountBalance| {
         let amounts = [&balance.credited, &balance.used, &balance.balance].map(|exact| output::amount(format, exact));
-        [vec![json!(balance.account)], amounts.to_vec(), vec![json!(balance.updated_at.to_string())]].concat()
+        let mut row = [vec![json!(balance.account)], amounts.to_vec(), vec![json!(balance.updated_at.to_string())]].concat();
+        row.truncate(shown);
+        row
     };
     if balances.is_empty() {
         eprintln!("farebox: no credits and no usage are stored");
         return Ok(());
     }
-    output::rows(format, &columns, balances.iter().map(row))?;
+    output::rows(format, &columns[..shown], balances.iter().map(row))?;
     if let (Some(account), Format::Table) = (account, format) {
         tell_what_expires(store, account).await?;
     }

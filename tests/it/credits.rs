@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
 use super::direct::{Direct, wait};
+use super::readme::blocks_of;
 use super::servers::{Farebox, Output, free_port};
 
 const BOOK: &str = r#"
@@ -135,6 +136,37 @@ fn what_cannot_be_meant_is_one_sentence_and_changes_nothing() {
         assert!(output.stderr.contains(said), "{line}: {}", output.stderr);
     }
     assert_eq!(direct.query("SELECT count() FROM {db}.credit_ledger"), "0\n");
+}
+
+/// The example of docs/credits.md, command by command.
+#[test]
+fn the_page_about_credits_shows_what_the_commands_say() {
+    let mut direct = Direct::new("[[account]]\nid = \"globex\"\noperations = \"reported\"\n");
+    let event = |(day, credits): (&str, &str)| {
+        format!(
+            r#"{{"id":"{day}","time":"2026-03-{day}T10:00:00Z","account":"globex","agent":"bot","category":"llm","credits":"{credits}"}}"#
+        )
+    };
+    direct.write([("12", "30"), ("20", "15")].map(event));
+    direct.query(
+        "INSERT INTO {db}.credit_ledger (account, id, kind, amount, day, expires, created_at) VALUES \
+         ('globex', 'trial', 'grant', 40, '2026-03-10', '2026-03-18', '2026-03-10 09:00:00'), \
+         ('globex', 'first-order', 'grant', 10, '2026-03-12', 0, '2026-03-12 09:00:00')",
+    );
+    let mut farebox = Farebox::new(&format!("127.0.0.1:{}", free_port()), &direct.clickhouse.url());
+    farebox.set("clickhouse.database", direct.database.clone());
+    let blocks = blocks_of(include_str!("../../docs/credits.md"), "console");
+    assert_eq!(blocks.len(), 2);
+    for command in blocks.iter().flat_map(|block| block.split("$ farebox ").skip(1)) {
+        let (line, expected) = command.split_once('\n').unwrap();
+        let (words, note) =
+            line.split_once(" --note ").map_or((line, None), |(words, note)| (words, Some(note.trim_matches('\''))));
+        let words: Vec<&str> = words.split(' ').chain(note.into_iter().flat_map(|note| ["--note", note])).collect();
+        let output = farebox.run(&words).expect_success();
+        if !expected.is_empty() {
+            assert_eq!(output.stdout, expected, "{line}");
+        }
+    }
 }
 
 fn row(account: &str, id: &str, kind: Kind, amount: Credits, day: NaiveDate, expires: Option<NaiveDate>) -> LedgerRow {
