@@ -25,7 +25,7 @@ pub(super) async fn apply(config: Config, options: Apply, format: Format) -> any
         let current = store.book().await.map_err(failed)?;
         runtime::refuse_problems(&current).map_err(marked)?;
         let closed_to = store.closed_to().await.map_err(failed)?;
-        let plan = book::plan(&current, &file, clock::now(), &applied_by(), closed_to, options.backdate).map_err(mend)?;
+        let plan = book::plan(&current, &file, clock::now(), &super::person(), closed_to, options.backdate).map_err(mend)?;
         refuse_regridding(&store, &plan).await?;
         if options.backdate && plan.backdated_to.is_some() {
             eprintln!("farebox: prices of closed time change; what was stored keeps its cost until it is rated again");
@@ -64,13 +64,6 @@ pub(super) fn read(path: &Path) -> anyhow::Result<BookFile> {
 
 fn mend(error: book::Error) -> anyhow::Error {
     Mend(Box::new(error)).into()
-}
-
-fn applied_by() -> String {
-    std::env::var("USER")
-        .ok()
-        .filter(|user| !user.is_empty() && !user.chars().any(char::is_control))
-        .unwrap_or_else(|| "unknown".into())
 }
 
 fn show(format: Format, plan: &Plan, dry_run: bool) -> anyhow::Result<()> {
