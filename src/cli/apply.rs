@@ -18,7 +18,8 @@ use crate::store::{Store, Unique};
 const RACES_MAX: usize = 10;
 
 pub(super) async fn apply(config: Config, options: Apply, format: Format) -> anyhow::Result<()> {
-    let file = read(&options.file)?;
+    let Some(file) = &options.file else { return show_book(&config, &options, format).await };
+    let file = read(file)?;
     let store = Store::new(&runtime::settings_of_store(&config)).map_err(runtime::Error::from).map_err(marked)?;
     let failed = |error| marked(runtime::Error::from(error));
     for _ in 0..RACES_MAX {
@@ -39,6 +40,30 @@ pub(super) async fn apply(config: Config, options: Apply, format: Format) -> any
         }
     }
     anyhow::bail!("others applied price books {RACES_MAX} times while this one was planned; try again")
+}
+
+/// What the database has: as a file, or version by version.
+async fn show_book(config: &Config, options: &Apply, format: Format) -> anyhow::Result<()> {
+    let store = Store::new(&runtime::settings_of_store(config)).map_err(runtime::Error::from).map_err(marked)?;
+    let book = store.book().await.map_err(runtime::Error::from).map_err(marked)?;
+    runtime::refuse_problems(&book).map_err(marked)?;
+    if options.export {
+        return Ok(output::text(&book.to_file())?);
+    }
+    if book.version() == 0 {
+        eprintln!("farebox: no price book was applied yet");
+    }
+    for version in book.versions() {
+        if format == Format::Json {
+            output::line(&json!(version).to_string())?;
+            continue;
+        }
+        output::line(&format!("version {}, applied at {} by {}", version.version, version.applied_at, version.applied_by))?;
+        for change in &version.changes {
+            output::line(&format!("  {change}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Usage of an account that was unknown lies on the days and sessions of unknown accounts; another grid for the same time would

@@ -67,7 +67,7 @@ pub(super) enum Verb {
     Migrate(Migrate),
     /// Applies a price book: accounts, prices, budgets, packages
     #[command(
-        after_help = "Example:\n  farebox apply book.toml --dry-run\n  farebox apply book.toml\n\nIt adds and changes, it never removes: what the file lacks stays and is listed."
+        after_help = "Example:\n  farebox apply book.toml --dry-run\n  farebox apply book.toml\n  farebox apply --export > book.toml\n\nIt adds and changes, it never removes: what the file lacks stays and is listed."
     )]
     Apply(Apply),
     /// Checks the configuration, and a price book, without connecting to anything
@@ -165,13 +165,20 @@ pub(super) struct Migrate {
 #[derive(Debug, clap::Args)]
 pub(super) struct Apply {
     /// The price book, a TOML file
-    pub(super) file: PathBuf,
+    #[arg(required_unless_present_any = ["export", "history"])]
+    pub(super) file: Option<PathBuf>,
     /// Prints what would change, and changes nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Allows prices that begin in time already closed, and prints what changes per account and day
+    /// Allows prices that begin in time already closed
     #[arg(long)]
     pub(super) backdate: bool,
+    /// Writes the book of the database as a file to standard output: applying that changes nothing
+    #[arg(long, conflicts_with_all = ["file", "history", "dry_run", "backdate"])]
+    pub(super) export: bool,
+    /// Shows every version: when, by whom, what it changed
+    #[arg(long, conflicts_with_all = ["file", "dry_run", "backdate"])]
+    pub(super) history: bool,
 }
 
 #[derive(Debug, clap::Args)]
