@@ -3,10 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod memory;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
+mod outcome;
 #[path = "../support/quick.rs"]
 mod quick;
 #[path = "../support/scenario.rs"]
