@@ -7,6 +7,9 @@
 mod odd;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
+mod outcome;
+#[path = "../support/proxy/mod.rs"]
+mod proxy;
 #[path = "../support/quick.rs"]
 mod quick;
 #[path = "../support/scenario.rs"]
