@@ -3,11 +3,16 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod bench;
+mod clickhouse;
+mod clickhouse_dies;
+mod disk;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
 mod outcome;
+mod points;
 #[path = "../support/proxy/mod.rs"]
 mod proxy;
 #[path = "../support/quick.rs"]
@@ -16,3 +21,5 @@ mod quick;
 mod scenario;
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod unprotected;
+mod zombies;
