@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod kafka;
+mod kafka_offsets;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]

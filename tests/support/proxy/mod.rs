@@ -22,8 +22,8 @@ use std::thread::{self, JoinHandle};
 use super::servers::{SOON, eventually, free_port};
 pub use message::Request;
 pub use raw::Wire;
-use rules::{Fate, Stated};
 pub use rules::{Do, Rule, When, exception, exception_in_body};
+use rules::{Fate, Stated};
 
 /// The proxy. Dropping it closes its port and every connection.
 pub struct Proxy {
