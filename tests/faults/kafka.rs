@@ -27,6 +27,7 @@ pub fn small(brokers: &str, clickhouse_url: &str, partitions: i32) -> Farebox {
 #[derive(Debug, Default)]
 pub struct Sent {
     ids: BTreeMap<String, i32>,
+    next: usize,
     bad: u64,
 }
 
@@ -38,7 +39,8 @@ impl Sent {
 
     /// The same, for who produces by other means.
     pub fn messages(&mut self, partition: i32, count: usize) -> Vec<Message> {
-        let from = self.ids.len();
+        let from = self.next;
+        self.next += count;
         let message = |n: usize| {
             let id = format!("{n}");
             let message = Message { partition: Some(partition), ..event("acme", &id) };
@@ -101,6 +103,11 @@ impl Sent {
         assert_eq!(clickhouse.query(&sql), format!("{}\t{events}\t{bad}\t{gap}\t1\n", self.received()));
         Numbers { records: self.received(), ..Numbers::default() }
     }
+}
+
+/// With a word about what was seen besides.
+pub fn noted(numbers: Numbers, note: &str) -> Numbers {
+    Numbers { note: note.to_owned(), ..numbers }
 }
 
 #[track_caller]

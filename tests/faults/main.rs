@@ -5,6 +5,9 @@
 
 mod kafka;
 mod kafka_offsets;
+mod kafka_retention;
+mod kafka_topic;
+mod kafka_transactions;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]
