@@ -29,7 +29,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 pub use books::refuse_problems;
-pub use startup::{Error, Options, keep, limits, refused, rules, settings_of_store};
+pub use startup::{Error, Options, keep, limits, onlooker, refused, rules, settings_of_store};
 
 use crate::config::Config;
 use crate::telemetry::Metrics;
