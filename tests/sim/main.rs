@@ -8,6 +8,7 @@ mod broker;
 mod class;
 mod dice;
 mod extraordinary;
+mod forming;
 mod gate;
 mod instance;
 mod log;
@@ -18,6 +19,8 @@ mod rates;
 mod run;
 mod schedules;
 mod tables;
+#[path = "tables/tests.rs"]
+mod tables_tests;
 mod traced;
 mod truth;
 mod world;
