@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use farebox::decode;
 use farebox::dedupe::{self, HashKey};
 use farebox::engine::Rules;
 use farebox::model::Timestamp;
 use farebox::runtime::BatchLimits;
-use farebox::decode;
 use farebox::runtime::world::Clock;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -340,7 +340,11 @@ impl World {
 
     /// Partitions that stand still, and why.
     pub fn stopped(&self) -> BTreeMap<i32, String> {
-        self.server.standing_stops(super::instance::TOPIC).into_iter().map(|stop| (stop.partition, format!("{}: {}", stop.kind, stop.reason))).collect()
+        self.server
+            .standing_stops(super::instance::TOPIC)
+            .into_iter()
+            .map(|stop| (stop.partition, format!("{}: {}", stop.kind, stop.reason)))
+            .collect()
     }
 
     fn false_stop(&self) -> Option<Course> {
@@ -393,7 +397,9 @@ impl World {
         let state = self.broker.state();
         for (partition, end) in self.ends() {
             let log = &state.logs[usize::try_from(partition).unwrap_or(0)];
-            let is_read = end == Some(log.end()) || end.is_none() && log.start == log.end();
+            // A table that is put back under an idle owner is noticed by the next one.
+            let committed = state.committed.get(&partition).map(|committed| committed.offset);
+            let is_read = [end, committed].contains(&Some(log.end())) || end.is_none() && log.start == log.end();
             if !is_read && !stopped.contains(&partition) {
                 return Some(format!("partition {partition} is read up to {end:?} of [{}, {})", log.start, log.end()));
             }
@@ -429,11 +435,8 @@ async fn produce(broker: Arc<Broker>, records: u64, class: Class) {
 /// A record, or an offset without one.
 fn made(dice: &Dice) -> Option<Made> {
     let broken = dice.chance(60);
-    let made = Made {
-        key: u8::try_from(dice.below(6)).unwrap_or(0),
-        variant: u8::try_from(dice.below(10) / 7).unwrap_or(0),
-        broken,
-    };
+    let made =
+        Made { key: u8::try_from(dice.below(6)).unwrap_or(0), variant: u8::try_from(dice.below(10) / 7).unwrap_or(0), broken };
     (!dice.chance(180)).then_some(made)
 }
 
