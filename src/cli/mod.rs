@@ -19,6 +19,7 @@ mod output;
 mod preview;
 mod produce;
 mod progress;
+mod recover;
 mod run;
 mod send;
 mod stream;
@@ -92,6 +93,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
+        Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
