@@ -3,9 +3,19 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod bench;
+mod clickhouse;
+mod clickhouse_dies;
+mod disk;
 mod kafka;
+mod kafka_broker;
+mod kafka_letters;
+mod kafka_members;
+mod kafka_month;
 mod kafka_offsets;
+mod kafka_recovery;
 mod kafka_retention;
+mod kafka_shutdown;
 mod kafka_topic;
 mod kafka_transactions;
 #[path = "../support/odd.rs"]
@@ -13,6 +23,7 @@ mod odd;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
 mod outcome;
+mod points;
 #[path = "../support/proxy/mod.rs"]
 mod proxy;
 #[path = "../support/quick.rs"]
@@ -21,3 +32,5 @@ mod quick;
 mod scenario;
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod unprotected;
+mod zombies;

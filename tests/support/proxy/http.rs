@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::message::{Buffered, read_answer, read_request};
@@ -16,10 +17,13 @@ pub fn serve(state: &State, connection: u64, mut client: &TcpStream) -> io::Resu
         let rule = state.decide(&request);
         let what = rule.as_ref().map(|rule| rule.what.clone());
         match (&what, &rule) {
-            (Some(Do::HoldRequest), Some(rule)) => {
+            (Some(Do::HoldRequest | Do::HoldAndChange(_)), Some(rule)) => {
                 state.hold(rule)?;
                 // Held for long, the server may have closed this one meanwhile.
                 server = None;
+                if let Some(Do::HoldAndChange(change)) = &what {
+                    change(&mut request);
+                }
             }
             (Some(Do::Delay(delay)), _) => thread::sleep(*delay),
             (Some(Do::Change(change)), _) => change(&mut request),
@@ -42,6 +46,9 @@ pub fn serve(state: &State, connection: u64, mut client: &TcpStream) -> io::Resu
         to_server.write_all(&request.bytes())?;
         let answer = read_answer(&mut Buffered::new(&to_server))?;
         server = Some(to_server);
+        if let Some(rule) = &rule {
+            rule.answered.fetch_add(1, Ordering::SeqCst);
+        }
         match (what, &rule) {
             (Some(Do::CutAnswer(bytes)), _) => {
                 client.write_all(&answer[..bytes.min(answer.len())])?;

@@ -53,6 +53,21 @@ impl Request {
         self.head = self.head.replacen(&target, &format!("{path}?{}", kept.join("&")), 1);
     }
 
+    /// Gives a parameter of the query string another value, which needs no escaping.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.strip(name);
+        self.head = self.head.replacen('?', &format!("?{name}={value}&"), 1);
+    }
+
+    /// Other text in place of the body's, wherever it stands there.
+    pub fn replace_in_body(&mut self, from: &str, to: &str) {
+        let body = String::from_utf8_lossy(&self.body).replace(from, to).into_bytes();
+        let length = format!("\r\ncontent-length: {}\r\n", self.body.len());
+        let found = self.head.to_ascii_lowercase().find(&length).expect("the request has a length");
+        self.head.replace_range(found..found + length.len(), &format!("\r\ncontent-length: {}\r\n", body.len()));
+        self.body = body;
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         [self.head.as_bytes(), &self.body].concat()
     }

@@ -48,12 +48,16 @@ impl When {
 /// What becomes of a request.
 #[derive(Clone)]
 pub enum Do {
+    /// Nothing: the rule counts.
+    Pass,
     /// So many thousandths of the body reach the server, then the connection breaks on both sides.
     CutRequest(usize),
     /// The server answers, and so many bytes of it reach the client before the connection breaks: with 0 the reply is lost.
     CutAnswer(usize),
     /// Waits before the server is asked, until the rule is let go.
     HoldRequest,
+    /// The same, and then the server is asked something else.
+    HoldAndChange(fn(&mut Request)),
     /// The server has answered; the answer waits until the rule is let go.
     HoldAnswer,
     Delay(Duration),
@@ -102,6 +106,15 @@ impl Rule {
         eventually(SOON, || if self.rule.held().waiting > 0 { Ok(()) } else { Err("nothing is held") });
     }
 
+    /// Waits until the server has answered so many of the requests that it concerned.
+    #[track_caller]
+    pub fn wait_for_answers(&self, answers: u64) {
+        eventually(SOON, || match self.rule.answered.load(Ordering::SeqCst) {
+            answered if answered >= answers => Ok(()),
+            answered => Err(format!("{answered} of {answers} were answered")),
+        });
+    }
+
     /// What is held goes on, and what would be held goes through.
     pub fn let_go(&self) {
         self.end_hold(Fate::Go);
@@ -141,12 +154,13 @@ pub struct Stated {
     pub when: When,
     pub what: Do,
     matched: AtomicU64,
+    pub answered: AtomicU64,
     held: Mutex<Held>,
 }
 
 impl Stated {
     pub fn new(when: When, what: Do) -> Self {
-        Self { when, what, matched: AtomicU64::new(0), held: Mutex::default() }
+        Self { when, what, matched: AtomicU64::new(0), answered: AtomicU64::new(0), held: Mutex::default() }
     }
 
     pub fn held(&self) -> MutexGuard<'_, Held> {
