@@ -24,8 +24,9 @@ fn letters(kafka: &Kafka, farebox: &Farebox) -> usize {
     places.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Broken and mended by one property of the topic; while it is broken the instance is killed and another takes over.
-fn stands_still_until_mended(property: &str, broken: &str, mended: &str) {
+#[test]
+fn a_dead_letter_topic_that_takes_not_even_a_place_is_waited_for_by_whoever_owns_the_partition() {
+    const PROPERTY: &str = "max.message.bytes";
     let (kafka, clickhouse) = (Kafka::shared(), ClickHouse::shared());
     let farebox = small(kafka.brokers(), &clickhouse.url(), 2);
     let mut sent = Sent::default();
@@ -33,7 +34,7 @@ fn stands_still_until_mended(property: &str, broken: &str, mended: &str) {
     kafka.client.produce(&farebox.topic, &[sent.messages(0, 50), sent.bad(0, 2), sent.messages(1, 50)].concat());
     sent.wait(clickhouse, &farebox, &mut [&mut instance]);
 
-    set_topic(&kafka.client, &farebox.dead_letter_topic, property, broken);
+    set_topic(&kafka.client, &farebox.dead_letter_topic, PROPERTY, "100");
     let before = sent.received();
     kafka.client.produce(&farebox.topic, &[sent.messages(0, 50), sent.bad(0, 2), sent.messages(0, 50)].concat());
     wait_for_stopped(&mut instance, 1.0);
@@ -46,26 +47,12 @@ fn stands_still_until_mended(property: &str, broken: &str, mended: &str) {
     let mut instance = farebox.start();
     wait_for_stopped(&mut instance, 1.0);
 
-    set_topic(&kafka.client, &farebox.dead_letter_topic, property, mended);
+    set_topic(&kafka.client, &farebox.dead_letter_topic, PROPERTY, "1048588");
     sent.wait(clickhouse, &farebox, &mut [&mut instance]);
     wait_for_stopped(&mut instance, 0.0);
     assert_eq!(letters(kafka, &farebox), 4);
     assert_eq!(clickhouse.query(&format!("SELECT count() FROM {}.stops", farebox.database)), "0\n", "it is not remembered");
     assert_eq!(instance.stop().code(), Some(0));
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
-    outcome::record(
-        &format!("dead-letter topic unwritable ({property}), kill -9 meanwhile"),
-        2,
-        &noted(numbers, "went on by itself"),
-    );
-}
-
-#[test]
-fn a_dead_letter_topic_without_enough_copies_is_waited_for() {
-    stands_still_until_mended("min.insync.replicas", "2", "1");
-}
-
-#[test]
-fn a_dead_letter_topic_that_takes_not_even_a_place_is_waited_for() {
-    stands_still_until_mended("max.message.bytes", "100", "1048588");
+    outcome::record("dead-letter topic takes nothing, kill -9 meanwhile", 2, &noted(numbers, "went on by itself"));
 }
