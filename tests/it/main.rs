@@ -34,3 +34,4 @@ mod store;
 mod story;
 mod uniques;
 mod usage;
+mod verify;

@@ -61,8 +61,8 @@ impl Verify {
         let ends = self.store.all_ends().await?;
         let days = self.checked_days(&coverage, keep.usage_log_days);
         let spans = days.map(months).unwrap_or_default();
-        let of_days = days.map_or(0, |(from, to)| (to - from).num_days().unsigned_abs() + 1);
-        self.steps.total = u64::try_from(ends.0.len() * 3 + spans.len() + 4).unwrap_or(u64::MAX) + 2 * of_days;
+        let of_days = days.map_or(0, |days| Store::day_spans(&coverage, days).len());
+        self.steps.total = u64::try_from(ends.0.len() * 3 + spans.len() + 2 * of_days + 4).unwrap_or(u64::MAX);
         self.conservation(&ends).await?;
         self.batches(&ends).await?;
         self.totals().await?;
@@ -170,10 +170,8 @@ impl Verify {
                 seen = Some((finished, None));
                 break;
             }
-            seen = Some((
-                finished,
-                Some(format!("usage_hourly holds {finished} events, the batches accepted {}", ends.accepted())),
-            ));
+            seen =
+                Some((finished, Some(format!("usage_hourly holds {finished} events, the batches accepted {}", ends.accepted()))));
             if look + 1 < LOOKS {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -194,9 +192,7 @@ impl Verify {
 
     fn tell_coverage(&mut self, coverage: &Coverage, days: Option<(NaiveDate, NaiveDate)>, keep_days: u32) {
         let rolled_up: u64 = coverage.days.iter().map(|day| day.rolled_up).sum();
-        let asked = |day: NaiveDate| {
-            self.days.from.is_none_or(|from| day >= from) && self.days.to.is_none_or(|to| day <= to)
-        };
+        let asked = |day: NaiveDate| self.days.from.is_none_or(|from| day >= from) && self.days.to.is_none_or(|to| day <= to);
         let is_proved = |day: NaiveDate| days.is_some_and(|(from, to)| day >= from && day <= to);
         let unproved: Vec<_> = coverage.days.iter().filter(|day| asked(day.day) && !is_proved(day.day)).collect();
         let looked_at = format!("{} days, {rolled_up} events", coverage.days.len());
@@ -208,12 +204,7 @@ impl Verify {
                 } else {
                     "usage_log has not all their events, or none any more (usage_log.keep)"
                 };
-                let found = format!(
-                    "{} days from {} to {} cannot be proved: {why}",
-                    unproved.len(),
-                    first.day,
-                    last.day
-                );
+                let found = format!("{} days from {} to {} cannot be proved: {why}", unproved.len(), first.day, last.day);
                 Row::told("coverage", range, looked_at, found, Verdict::Unproven)
             }
             _ => Row::new("coverage", range, looked_at, Vec::new(), 0),
@@ -223,14 +214,13 @@ impl Verify {
 
     async fn hourly(&mut self, coverage: &Coverage, days: (NaiveDate, NaiveDate)) -> Result<(), Error> {
         let mut found = Found::default();
-        let mut events = 0;
-        for day in coverage.days.iter().filter(|day| day.day >= days.0 && day.day <= days.1) {
+        for span in Store::day_spans(coverage, days) {
             let store = &self.store;
-            let differences = settled(store, async |ends| store.hourly_differences(day.day, ends).await).await?;
+            let differences = settled(store, async |ends| store.hourly_differences(span, ends).await).await?;
             found.add(differences.iter().map(told));
-            events += day.logged;
-            self.steps.step(&format!("usage_hourly {}", day.day));
+            self.steps.step(&format!("usage_hourly {}", span.0));
         }
+        let events: u64 = coverage.days.iter().filter(|day| day.day >= days.0 && day.day <= days.1).map(|day| day.logged).sum();
         let looked_at = format!("{} days, {events} events", count(coverage, days));
         self.rows.push(found.row("usage_hourly", spelled(days), looked_at));
         Ok(())
@@ -247,19 +237,17 @@ impl Verify {
         };
         let to = if self.days.to.is_none() { shifted(days.1, 1) } else { days.1 };
         let (mut users, mut events) = (Found::default(), Found::default());
-        let mut day = from;
-        while day <= to {
+        for span in Store::day_spans(coverage, (from, to)) {
             let store = &self.store;
             let differences = settled(store, async |ends| {
-                let (users, events) = store.session_differences(day, ends).await?;
+                let (users, events) = store.session_differences(span, ends).await?;
                 let tagged = |is_users| move |difference| (is_users, difference);
                 Ok(users.into_iter().map(tagged(true)).chain(events.into_iter().map(tagged(false))).collect())
             })
             .await?;
             users.add(differences.iter().filter(|(is_users, _)| *is_users).map(|(_, difference)| told(difference)));
             events.add(differences.iter().filter(|(is_users, _)| !*is_users).map(|(_, difference)| told(difference)));
-            self.steps.step(&format!("session_users {day}"));
-            day = shifted(day, 1);
+            self.steps.step(&format!("session_users {}", span.0));
         }
         let range = format!("sessions of {}", spelled((from, to)));
         let looked_at = format!("{} days in UTC", (to - from).num_days() + 1);
@@ -370,17 +358,15 @@ impl Verify {
 
     /// What the group promised for a partition; none when it cannot be asked.
     async fn promised(&self, end: &End) -> Option<super::kafka::Promised> {
-        let kafka = self.kafka.as_ref().ok().filter(|kafka| kafka.topic == end.topic && self.epoch == end.source_epoch).map(Arc::clone)?;
+        let kafka =
+            self.kafka.as_ref().ok().filter(|kafka| kafka.topic == end.topic && self.epoch == end.source_epoch).map(Arc::clone)?;
         let partition = end.in_partition;
         tokio::task::spawn_blocking(move || kafka.promised(partition)).await.ok().and_then(Result::ok)
     }
 }
 
 /// Asks once; what differs then is asked again, with what is being written told apart, and counts when it stays.
-async fn settled<T: PartialEq>(
-    store: &Store,
-    ask: impl AsyncFn(Option<&Ends>) -> Result<Vec<T>, Error>,
-) -> Result<Vec<T>, Error> {
+async fn settled<T: PartialEq>(store: &Store, ask: impl AsyncFn(Option<&Ends>) -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
     if ask(None).await?.is_empty() {
         return Ok(Vec::new());
     }
