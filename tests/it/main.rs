@@ -22,6 +22,7 @@ mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
 mod readme;
+mod rejected;
 #[path = "../support/scenario.rs"]
 mod scenario;
 mod send_tail;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chrono::{Datelike, NaiveDate};
 
-use super::kafka::{Explained, Kafka, Unfinished};
+use super::kafka::{Explained, Unfinished};
 use super::{Row, Steps, Verdict};
 use crate::cli::args::Days;
+use crate::cli::kafka::Kafka;
 use crate::config::Config;
 use crate::runtime;
 use crate::store::{Check, Coverage, Difference, Duplicates, End, Ends, Error, Store};
