@@ -149,6 +149,13 @@ pub(super) enum Verb {
                       A day without usage has no row."
     )]
     Usage(Usage),
+    /// Lists and shows rejected events, and sends them again once their cause is mended
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  farebox rejected list --reason time_out_of_range --since 1d\n  farebox rejected show 3/1017\n  \
+                      farebox rejected replay --reason time_out_of_range --since 1d --yes"
+    )]
+    Rejected(super::rejected::Options),
     /// Holds what is promised against what the tables and Kafka have
     #[command(
         after_help = "Example:\n  farebox verify\n  farebox verify --from 2026-03-01 --to 2026-03-31 --format json | jq -r 'select(.verdict != \"ok\")'\n\n\
