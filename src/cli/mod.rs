@@ -10,6 +10,7 @@ mod args;
 mod check;
 mod completions;
 mod config;
+mod credits;
 mod doctor;
 mod exit;
 mod export;
@@ -88,6 +89,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
+        Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
@@ -100,6 +102,14 @@ fn configuration(common: &args::Common) -> Result<Config, crate::config::Error> 
     let mut set = common.set.clone();
     set.extend(common.log_level.iter().map(|level| format!("log.level={level}")));
     Config::load(&Inputs { file: common.config.clone(), environment: std::env::vars_os().collect(), set })
+}
+
+/// Who asks, for the record.
+fn person() -> String {
+    std::env::var("USER")
+        .ok()
+        .filter(|user| !user.is_empty() && !user.chars().any(char::is_control))
+        .unwrap_or_else(|| "unknown".into())
 }
 
 fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

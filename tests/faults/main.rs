@@ -7,6 +7,7 @@ mod bench;
 mod clickhouse;
 mod clickhouse_dies;
 mod disk;
+mod memory;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]

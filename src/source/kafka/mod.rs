@@ -10,6 +10,6 @@ mod offsets;
 mod topic;
 
 pub use error::Error;
-pub use handle::{Committed, Handle, Member, Polled, Rebalance};
+pub use handle::{Committed, Handle, Member, OnRevoke, Polled, Rebalance};
 pub use offsets::{bounds, offset_of_time};
 pub use topic::topic_id;
