@@ -144,6 +144,13 @@ pub(super) enum Verb {
                       A day without usage has no row."
     )]
     Usage(Usage),
+    /// Holds what is promised against what the tables and Kafka have
+    #[command(
+        after_help = "Example:\n  farebox verify\n  farebox verify --from 2026-03-01 --to 2026-03-31 --format json | jq -r 'select(.verdict != \"ok\")'\n\n\
+                      Days are the accounts' own; without them, every day that usage_log still proves. It changes nothing and may run while \
+                      instances do. Exit code 1 when a check fails. docs/guarantees.md says what each check means."
+    )]
+    Verify(super::verify::Options),
     /// Serves ClickHouse's HTTP interface from its library; the demo starts this in a process of its own
     #[command(
         hide = true,

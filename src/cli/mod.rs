@@ -24,6 +24,7 @@ mod send;
 mod stream;
 mod tail;
 mod usage;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,6 +61,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Man { folder } => return completions::man(folder),
         Verb::Export(options) => options.refusal(),
         Verb::Usage(options) => options.days.refusal(),
+        Verb::Verify(options) => options.days.refusal(),
         _ => None,
     };
     if let Some(reason) = refusal {
@@ -91,6 +93,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
+        Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
         Verb::EmbeddedClickhouse(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),

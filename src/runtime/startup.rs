@@ -199,6 +199,11 @@ pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> eng
     }
 }
 
+/// What a consumer needs that reads as the group does and stays out of it: to look, not to meter.
+pub fn onlooker(config: &Config) -> ClientConfig {
+    consumer(&config.kafka.client_config(), config)
+}
+
 /// The settings on which the commit protocol rests; `docs/exactly-once.md` gives the reason for each.
 fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
     let mut client = client.clone();

@@ -7,6 +7,11 @@ mod bench;
 mod clickhouse;
 mod clickhouse_dies;
 mod disk;
+mod kafka;
+mod kafka_offsets;
+mod kafka_retention;
+mod kafka_topic;
+mod kafka_transactions;
 mod memory;
 #[path = "../support/odd.rs"]
 mod odd;

@@ -11,9 +11,15 @@ mod docs;
 mod doctor;
 mod end_to_end;
 mod export;
+#[allow(dead_code)]
+#[path = "../sim/forming.rs"]
+mod forming;
 mod golden;
 mod harness;
 mod hostile;
+#[allow(dead_code)]
+#[path = "../sim/tables/mod.rs"]
+mod memory;
 mod money_views;
 #[path = "../support/odd.rs"]
 mod odd;
@@ -33,5 +39,6 @@ mod source;
 mod store;
 #[path = "../golden/story.rs"]
 mod story;
+mod tables;
 mod uniques;
 mod usage;
