@@ -170,10 +170,8 @@ impl Verify {
                 seen = Some((finished, None));
                 break;
             }
-            seen = Some((
-                finished,
-                Some(format!("usage_hourly holds {finished} events, the batches accepted {}", ends.accepted())),
-            ));
+            seen =
+                Some((finished, Some(format!("usage_hourly holds {finished} events, the batches accepted {}", ends.accepted()))));
             if look + 1 < LOOKS {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -194,9 +192,7 @@ impl Verify {
 
     fn tell_coverage(&mut self, coverage: &Coverage, days: Option<(NaiveDate, NaiveDate)>, keep_days: u32) {
         let rolled_up: u64 = coverage.days.iter().map(|day| day.rolled_up).sum();
-        let asked = |day: NaiveDate| {
-            self.days.from.is_none_or(|from| day >= from) && self.days.to.is_none_or(|to| day <= to)
-        };
+        let asked = |day: NaiveDate| self.days.from.is_none_or(|from| day >= from) && self.days.to.is_none_or(|to| day <= to);
         let is_proved = |day: NaiveDate| days.is_some_and(|(from, to)| day >= from && day <= to);
         let unproved: Vec<_> = coverage.days.iter().filter(|day| asked(day.day) && !is_proved(day.day)).collect();
         let looked_at = format!("{} days, {rolled_up} events", coverage.days.len());
@@ -208,12 +204,7 @@ impl Verify {
                 } else {
                     "usage_log has not all their events, or none any more (usage_log.keep)"
                 };
-                let found = format!(
-                    "{} days from {} to {} cannot be proved: {why}",
-                    unproved.len(),
-                    first.day,
-                    last.day
-                );
+                let found = format!("{} days from {} to {} cannot be proved: {why}", unproved.len(), first.day, last.day);
                 Row::told("coverage", range, looked_at, found, Verdict::Unproven)
             }
             _ => Row::new("coverage", range, looked_at, Vec::new(), 0),
@@ -370,17 +361,15 @@ impl Verify {
 
     /// What the group promised for a partition; none when it cannot be asked.
     async fn promised(&self, end: &End) -> Option<super::kafka::Promised> {
-        let kafka = self.kafka.as_ref().ok().filter(|kafka| kafka.topic == end.topic && self.epoch == end.source_epoch).map(Arc::clone)?;
+        let kafka =
+            self.kafka.as_ref().ok().filter(|kafka| kafka.topic == end.topic && self.epoch == end.source_epoch).map(Arc::clone)?;
         let partition = end.in_partition;
         tokio::task::spawn_blocking(move || kafka.promised(partition)).await.ok().and_then(Result::ok)
     }
 }
 
 /// Asks once; what differs then is asked again, with what is being written told apart, and counts when it stays.
-async fn settled<T: PartialEq>(
-    store: &Store,
-    ask: impl AsyncFn(Option<&Ends>) -> Result<Vec<T>, Error>,
-) -> Result<Vec<T>, Error> {
+async fn settled<T: PartialEq>(store: &Store, ask: impl AsyncFn(Option<&Ends>) -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
     if ask(None).await?.is_empty() {
         return Ok(Vec::new());
     }

@@ -92,8 +92,8 @@ impl Kafka {
     /// Asks whether Kafka and the topic are there. Blocks.
     pub(super) fn reach(config: &Config) -> Result<Arc<Self>, String> {
         let kafka = &config.kafka;
-        let publisher = Publisher::new(&kafka.client_config(), &kafka.topic, &kafka.dead_letter_topic)
-            .map_err(|error| error.to_string())?;
+        let publisher =
+            Publisher::new(&kafka.client_config(), &kafka.topic, &kafka.dead_letter_topic).map_err(|error| error.to_string())?;
         match publisher.see_topic(&kafka.topic, SILENCE_MAX) {
             TopicSeen::There => {}
             TopicSeen::Missing => return Err(format!("there is no topic {}", kafka.topic)),
@@ -127,8 +127,7 @@ impl Kafka {
     }
 
     fn partitions(&self, topic: &str) -> Result<Vec<i32>, String> {
-        let metadata =
-            self.publisher.client().fetch_metadata(Some(topic), SILENCE_MAX).map_err(|error| error.to_string())?;
+        let metadata = self.publisher.client().fetch_metadata(Some(topic), SILENCE_MAX).map_err(|error| error.to_string())?;
         Ok(metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())
     }
 
@@ -314,7 +313,10 @@ impl Verify {
                 absent.sort_unstable();
                 let left = missing.len() - absent.len();
                 let place = |(partition, offset): &(i32, i64)| {
-                    format!("{} partition {partition}, offset {offset}: rejected, and not in {}", kafka.topic, kafka.dead_letter_topic)
+                    format!(
+                        "{} partition {partition}, offset {offset}: rejected, and not in {}",
+                        kafka.topic, kafka.dead_letter_topic
+                    )
                 };
                 let named: Vec<String> = absent.iter().take(20).map(place).collect();
                 let more = u64::try_from(absent.len() - named.len()).unwrap_or(0);

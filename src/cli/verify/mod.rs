@@ -123,9 +123,8 @@ pub(super) async fn verify(config: Config, options: Options, format: Format) -> 
             anyhow::bail!("stopped before everything was looked at");
         }
     };
-    let cells = |row: &Row| {
-        vec![json!(row.check), json!(row.range), json!(row.looked_at), json!(row.found), json!(row.verdict.name())]
-    };
+    let cells =
+        |row: &Row| vec![json!(row.check), json!(row.range), json!(row.looked_at), json!(row.found), json!(row.verdict.name())];
     output::rows(format, &["check", "range", "looked_at", "found", "verdict"], rows.iter().map(cells))?;
     for row in &rows {
         for place in row.places.iter().skip(1).take(NAMED_MAX) {

@@ -79,14 +79,7 @@ mod tests {
 
     #[test]
     fn rows_behind_the_ends_and_rows_of_unknown_partitions_are_not_finished() {
-        let end = End {
-            source_epoch: "1".into(),
-            topic: "it's\\".into(),
-            in_partition: 3,
-            offset_to: 7,
-            batches: 1,
-            accepted: 2,
-        };
+        let end = End { source_epoch: "1".into(), topic: "it's\\".into(), in_partition: 3, offset_to: 7, batches: 1, accepted: 2 };
         let behind = Ends(vec![end]).behind();
         assert!(behind.contains(r"topic = 'it\'s\\' AND `partition` = 3 AND `offset` >= 7"), "{behind}");
         assert!(behind.ends_with(r"NOT IN (('1', 'it\'s\\', 3)))"), "{behind}");

@@ -66,11 +66,7 @@ const SUMS: [(&str, &str, &str); 9] = [
     ("output_tokens", "toInt256(l.output_tokens)", "toInt256(h.output_tokens)"),
     ("quantity", "CAST(l.quantity, 'Decimal(76, 9)')", "CAST(h.quantity, 'Decimal(76, 9)')"),
     ("unpriced_events", "toInt256(l.priced = 0)", "toInt256(h.unpriced_events)"),
-    (
-        "unattributed_events",
-        "toInt256(terms.4 AND (l.user_hash = 0 OR l.platform = ''))",
-        "toInt256(h.unattributed_events)",
-    ),
+    ("unattributed_events", "toInt256(terms.4 AND (l.user_hash = 0 OR l.platform = ''))", "toInt256(h.unattributed_events)"),
 ];
 
 /// The accounts' rows of the price book, the one that counts first: valid_from, version, anchor, whether sessions are charged.
@@ -279,8 +275,7 @@ impl Store {
              ) SETTINGS {FRUGAL}"
         );
         let (from, to) = (days.0.to_string(), days.1.to_string());
-        let params =
-            [("from", from.as_str()), ("to", to.as_str()), ("slice", &slice.to_string()), ("slices", &slices.to_string())];
+        let params = [("from", from.as_str()), ("to", to.as_str()), ("slice", &slice.to_string()), ("slices", &slices.to_string())];
         let row: Row = self.row(&sql, &params).await?;
         Ok(Duplicates { ids: row.ids, events: row.events, named: row.named })
     }

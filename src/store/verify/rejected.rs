@@ -78,13 +78,8 @@ impl Store {
              ) SETTINGS {FRUGAL}"
         );
         let (partition, from, end) = (check.partition.to_string(), from.to_string(), end.to_string());
-        let params = [
-            ("epoch", check.source_epoch),
-            ("topic", check.topic),
-            ("partition", &partition),
-            ("from", &from),
-            ("end", &end),
-        ];
+        let params =
+            [("epoch", check.source_epoch), ("topic", check.topic), ("partition", &partition), ("from", &from), ("end", &end)];
         let row: Row = self.row(&sql, &params).await?;
         let batch = |(offset_from, offset_to, received)| ShortBatch { offset_from, offset_to, received };
         Ok((row.count, row.first.into_iter().map(batch).collect()))
