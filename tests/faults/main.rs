@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod duplicates;
 mod memory;
 #[path = "../support/odd.rs"]
 mod odd;
