@@ -93,7 +93,14 @@ impl Broker {
             late: Vec::new(),
         };
         let session = Duration::from_millis(*dice.pick(&[1500, 4000, 8000]));
-        Arc::new(Self { state: Mutex::new(state), dice: dice.clone(), rates: Arc::clone(rates), began: Instant::now(), session, partitions })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            dice: dice.clone(),
+            rates: Arc::clone(rates),
+            began: Instant::now(),
+            session,
+            partitions,
+        })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -66,13 +66,7 @@ impl Tables for Traced {
         self.tell("running", self.inner.running(token).await)
     }
 
-    async fn batches_row(
-        &self,
-        source_epoch: &str,
-        topic: &str,
-        partition: i32,
-        from: i64,
-    ) -> Result<Option<BatchRow>, Error> {
+    async fn batches_row(&self, source_epoch: &str, topic: &str, partition: i32, from: i64) -> Result<Option<BatchRow>, Error> {
         self.tell("batches_row", self.inner.batches_row(source_epoch, topic, partition, from).await)
     }
 

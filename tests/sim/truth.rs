@@ -55,7 +55,8 @@ pub fn compare(world: &World, stopped: &BTreeSet<i32>) -> Findings {
             wrong(format!("the oldest row of `batches` follows {}", first.prev));
         }
         // Before the first row lies only what was gone before anybody came.
-        let missed = (0..reached).filter(|&offset| offset >= now.start && now.get(offset).is_some_and(|entry| entry.made.is_some()));
+        let missed =
+            (0..reached).filter(|&offset| offset >= now.start && now.get(offset).is_some_and(|entry| entry.made.is_some()));
         missed.take(1).for_each(|offset| wrong(format!("offset {offset} is lost: `batches` begins at {reached}")));
         let mut said = BTreeMap::new();
         for row in &rows {
@@ -93,7 +94,11 @@ pub fn compare(world: &World, stopped: &BTreeSet<i32>) -> Findings {
             if !is_stopped {
                 let records = (from..to).filter(|&offset| log.get(offset).is_some_and(|entry| entry.made.is_some())).count() as u64;
                 if records != row.received || to > log.end() {
-                    wrong(format!("[{from}, {to}) received {}, the log has {records} there and ends at {}", row.received, log.end()));
+                    wrong(format!(
+                        "[{from}, {to}) received {}, the log has {records} there and ends at {}",
+                        row.received,
+                        log.end()
+                    ));
                 }
             }
             let (mut sums, mut sessions) = (Sums::new(), Sessions::new());
@@ -103,7 +108,8 @@ pub fn compare(world: &World, stopped: &BTreeSet<i32>) -> Findings {
                     wrong(format!("offset {offset} holds `{}`, which nobody made", row_of_log.id));
                     continue;
                 };
-                let is_same = log.get(offset).is_some_and(|entry| entry.made == Some(made) && entry.at.millis() == row_of_log.received_at);
+                let is_same =
+                    log.get(offset).is_some_and(|entry| entry.made == Some(made) && entry.at.millis() == row_of_log.received_at);
                 if !is_same && !is_stopped {
                     wrong(format!("offset {offset} in the log is not what `usage_log` has"));
                 }
@@ -137,7 +143,8 @@ pub fn compare(world: &World, stopped: &BTreeSet<i32>) -> Findings {
             // What was under way when it stopped has no row yet.
             continue;
         }
-        let mut written = logged.iter().map(|row| (row.partition, row.offset)).chain(refused.iter().map(|row| (row.partition, row.offset)));
+        let mut written =
+            logged.iter().map(|row| (row.partition, row.offset)).chain(refused.iter().map(|row| (row.partition, row.offset)));
         if let Some((_, offset)) = written.find(|(of, offset)| *of == partition && !said.contains_key(offset)) {
             wrong(format!("offset {offset} is in a table and in no batch"));
         }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use farebox::decode;
 use farebox::dedupe::{self, HashKey};
 use farebox::engine::Rules;
 use farebox::model::Timestamp;
 use farebox::runtime::BatchLimits;
-use farebox::decode;
 use farebox::runtime::world::Clock;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -340,7 +340,11 @@ impl World {
 
     /// Partitions that stand still, and why.
     pub fn stopped(&self) -> BTreeMap<i32, String> {
-        self.server.standing_stops(super::instance::TOPIC).into_iter().map(|stop| (stop.partition, format!("{}: {}", stop.kind, stop.reason))).collect()
+        self.server
+            .standing_stops(super::instance::TOPIC)
+            .into_iter()
+            .map(|stop| (stop.partition, format!("{}: {}", stop.kind, stop.reason)))
+            .collect()
     }
 
     fn false_stop(&self) -> Option<Course> {
@@ -429,11 +433,8 @@ async fn produce(broker: Arc<Broker>, records: u64, class: Class) {
 /// A record, or an offset without one.
 fn made(dice: &Dice) -> Option<Made> {
     let broken = dice.chance(60);
-    let made = Made {
-        key: u8::try_from(dice.below(6)).unwrap_or(0),
-        variant: u8::try_from(dice.below(10) / 7).unwrap_or(0),
-        broken,
-    };
+    let made =
+        Made { key: u8::try_from(dice.below(6)).unwrap_or(0), variant: u8::try_from(dice.below(10) / 7).unwrap_or(0), broken };
     (!dice.chance(180)).then_some(made)
 }
 
