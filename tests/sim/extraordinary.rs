@@ -79,11 +79,16 @@ pub fn happen(world: &mut World, kind: &str, partition: i32) -> bool {
             let one = [*dice.pick(&TABLES)];
             let all: Vec<&str> = TABLES.into_iter().chain(["sources", "stops"]).collect();
             let tables: &[&str] = if kind == "restore one" { &one } else { &all };
-            let before: usize = tables.iter().map(|table| world.server.parts(table)).sum();
+            let parts = || tables.iter().map(|table| world.server.parts(table)).sum::<usize>();
+            let (now, before) = (world.server.snapshot(), parts());
             world.server.restore(copy, tables, kind != "restore empty" && dice.chance(500));
-            let after: usize = tables.iter().map(|table| world.server.parts(table)).sum();
+            let after = parts();
+            if before == after {
+                world.server.restore(&now, &all, false);
+                return false;
+            }
             info!(?tables, before, after, "restored");
-            before != after
+            true
         }
         "tokens" => {
             let all = dice.chance(500);
