@@ -169,7 +169,7 @@ impl World {
         let setting = Setting {
             broker: Arc::clone(&self.broker),
             tables,
-            questions: None,
+            questions: self.planted.questions(&self.broker),
             prices: self.prices.subscribe(),
             rules: self.rules.clone(),
             batch: self.batch,
