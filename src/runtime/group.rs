@@ -19,13 +19,15 @@ use super::progress::Progress;
 use super::world::{Consumer, Questions};
 use crate::source::Chunk;
 use crate::source::kafka::{Error, Member, OnRevoke, Polled, Rebalance};
-use crate::telemetry::{Health, Heartbeat, Metrics};
+use crate::telemetry::{Health, Heartbeat, Memory, Metrics};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 const POLL_RECORDS_MAX: usize = 4096;
-/// A partition whose owner holds this many bytes of undigested records is not fetched further.
+/// While the owners hold this many bytes of undigested records together, no more are fetched; the partitions share it evenly.
+const HELD_BYTES_TOTAL: usize = 24 << 20;
 const HELD_BYTES_MAX: usize = 8 << 20;
-const HELD_BYTES_LOW: usize = 2 << 20;
+/// Reading goes on when so much of a partition's share is left.
+const HELD_LOW: usize = 4;
 
 /// Starts the owner of a partition.
 pub type SpawnOwner = Box<dyn Fn(PartitionLog) -> JoinHandle<()> + Send>;
@@ -319,12 +321,15 @@ impl<C: Consumer> Group<C> {
 
     fn pause_and_resume(&mut self) {
         let mut in_doubt = false;
+        let held_max = HELD_BYTES_MAX.min(HELD_BYTES_TOTAL / self.owned.len().max(1));
+        let mut total = 0;
         for (&partition, owned) in &mut self.owned {
             let held = owned.held_bytes.load(Ordering::Relaxed);
+            total += held;
             let Some(position) = owned.position else { continue };
             let change = match owned.paused {
-                false if held > HELD_BYTES_MAX => self.handle.pause(partition, position),
-                true if held < HELD_BYTES_LOW => self.handle.resume(&[partition]),
+                false if held > held_max => self.handle.pause(partition, position),
+                true if held < held_max / HELD_LOW => self.handle.resume(&[partition]),
                 _ => continue,
             };
             match change {
@@ -335,6 +340,7 @@ impl<C: Consumer> Group<C> {
                 }
             }
         }
+        self.membership.metrics.set_memory(Memory::Records, total);
         if in_doubt {
             self.assign(); // numeric offsets are beyond doubt
         }

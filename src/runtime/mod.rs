@@ -35,7 +35,7 @@ pub use log::PartitionLog;
 pub use partition::own;
 pub use progress::Progress;
 pub use shared::{BatchLimits, Keep, Shared};
-pub use startup::{Error, Options, keep, limits, refused, rules, settings_of_store};
+pub use startup::{Error, Options, keep, limits, onlooker, refused, rules, settings_of_store};
 
 use crate::config::Config;
 use crate::source::kafka::Handle;

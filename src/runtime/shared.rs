@@ -31,6 +31,8 @@ pub struct BatchLimits {
     pub events_max: u64,
     /// Bytes of memory.
     pub bytes_max: usize,
+    /// Bytes of memory of all batches of this process together.
+    pub total_bytes: usize,
     /// Since its first record.
     pub age_max: Duration,
     /// Inserts a second and table that one instance makes at most, however many partitions it owns.
@@ -88,6 +90,13 @@ impl Shared {
     /// The moment it is.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// How much memory a batch may take: this partition's share of what all batches may take together, in thirds. One is for the
+    /// batch that is open, one for the batch that is being written, and one for the moment in which rows become blocks.
+    pub fn batch_bytes(&self) -> usize {
+        let owned = self.owned.load(Ordering::Relaxed).max(1);
+        self.batch.bytes_max.min(self.batch.total_bytes / (3 * owned))
     }
 
     /// Inserts a block once.

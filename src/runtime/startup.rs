@@ -144,6 +144,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         batch: BatchLimits {
             events_max: config.batch.max_events,
             bytes_max: config.batch.max_bytes.as_usize(),
+            total_bytes: config.batch.total_bytes.as_usize(),
             age_max: config.batch.max_age.get(),
             inserts_per_second_max: config.clickhouse.inserts_per_second_max,
         },
@@ -198,6 +199,11 @@ pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> eng
     }
 }
 
+/// What a consumer needs that reads as the group does and stays out of it: to look, not to meter.
+pub fn onlooker(config: &Config) -> ClientConfig {
+    consumer(&config.kafka.client_config(), config)
+}
+
 /// The settings on which the commit protocol rests; `docs/exactly-once.md` gives the reason for each.
 fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
     let mut client = client.clone();
@@ -213,8 +219,16 @@ fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
         .set("isolation.level", "read_committed");
-    // A busy consumer with the default back-off of a second is four times slower; prefetched bytes are memory.
-    for (name, value) in [("fetch.queue.backoff.ms", "10"), ("queued.max.messages.kbytes", "8192"), ("fetch.wait.max.ms", "100")] {
+    // A busy consumer with the default back-off of a second is four times slower. Prefetched records are memory: their bytes, some 300
+    // more for each, and whatever one answer of a broker unpacks to, which holds the least from every partition.
+    let fetching = [
+        ("fetch.queue.backoff.ms", "10"),
+        ("fetch.wait.max.ms", "100"),
+        ("fetch.message.max.bytes", "262144"),
+        ("queued.max.messages.kbytes", "8192"),
+        ("queued.min.messages", "20000"),
+    ];
+    for (name, value) in fetching {
         if !config.kafka.properties.contains_key(name) {
             client.set(name, value);
         }

@@ -4,6 +4,7 @@
 mod bad_days;
 mod cli;
 mod commands;
+mod credits;
 mod demo;
 mod direct;
 mod docs;
