@@ -33,9 +33,12 @@ struct Span {
     settings: &'static str,
 }
 
-/// Those of which witnesses are kept.
+/// Those of which witnesses are kept, and what lies behind the first of them: clocks differ, so that a batch may look older than the one
+/// before it.
 const LAST_MONTH: Span = Span {
-    these: "written_at >= now() - INTERVAL 29 DAY",
+    these: "offset_from >= (SELECT if(count() = 0, toInt64(9223372036854775807), min(offset_from)) FROM batches \
+            WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} \
+            AND written_at >= now() - INTERVAL 29 DAY)",
     first: "(SELECT if(count() = 0, toInt64(0), min(offset_from)) FROM part_batches)",
     next: "(SELECT if(count() = 0, toInt64(0), max(offset_to)) FROM part_batches)",
     findings_max: 1,
@@ -106,6 +109,9 @@ impl Store {
 
     async fn contradictions(&self, check: &Check<'_>, span: &Span, range: (i64, i64)) -> Result<Vec<String>, Error> {
         let Span { these, first, next, findings_max, settings } = span;
+        // Of the range that a witness names.
+        let bound = |nth: u8| format!("toInt64OrZero(splitByChar('-', splitByChar('/', batch)[5])[{nth}])");
+        let (at_of, behind_of) = (bound(1), bound(2));
         let sql = format!("
 WITH
   part_batches AS (
@@ -126,19 +132,24 @@ WITH
     FROM rejected_events WHERE source_epoch = {{epoch:String}} AND topic = {{topic:String}} AND partition = {{partition:Int32}}
       AND offset >= offset_first AND offset < offset_next GROUP BY digest),
   hourly AS (
-    SELECT batch, groupUniqArray(month) AS months, min(first) AS first_day, max(blocks) AS blocks FROM (
-      SELECT batch, toYYYYMM(day) AS month, min(h.day) AS first, sum(h.blocks) AS blocks FROM usage_hourly AS h
+    SELECT batch, groupUniqArray(month) AS months, min(first) AS first_day, max(blocks) AS blocks, min(least) AS digest_min,
+      max(greatest) AS digest_max FROM (
+      SELECT batch, toYYYYMM(day) AS month, min(h.day) AS first, sum(h.blocks) AS blocks, min(h.digest) AS least, max(h.digest) AS greatest
+      FROM usage_hourly AS h
       WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
         AND startsWith(batch, {{prefix:String}}) GROUP BY batch, month) GROUP BY batch),
   users AS (
-    SELECT batch, max(blocks) AS blocks FROM (
-      SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks FROM session_users AS u
+    SELECT batch, max(blocks) AS blocks, min(least) AS digest_min, max(greatest) AS digest_max FROM (
+      SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks, min(u.digest) AS least, max(u.digest) AS greatest
+      FROM session_users AS u
       WHERE account = '' AND session_start = toDateTime(0, 'UTC') AND platform = '' AND startsWith(batch, {{prefix:String}})
       GROUP BY batch, month) GROUP BY batch)
 SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS finding FROM (
   SELECT b.offset_from AS at, b.offset_to AS behind, multiIf(
       h.blocks > 1, 'usage_hourly holds a block of the batch twice',
       u.blocks > 1, 'session_users holds a block of the batch twice',
+      h.batch != '' AND (h.digest_min != b.digest OR h.digest_max != b.digest), 'usage_hourly holds a block of the batch with other rows',
+      u.batch != '' AND (u.digest_min != b.digest OR u.digest_max != b.digest), 'session_users holds a block of the batch with other rows',
       l.rows > b.accepted, concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
       {{log_days:UInt32}} > 0 AND b.accepted > 0 AND l.rows < b.accepted AND h.batch != '' AND h.first_day + {{log_days:UInt32}} > today() + 1,
         concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
@@ -163,6 +174,12 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
   UNION ALL
   SELECT least AS at, greatest + 1 AS behind, 'rejected_events holds rows that no batch there has' AS what FROM refused
   WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
+  UNION ALL
+  SELECT {at_of} AS at, {behind_of} AS behind, 'usage_hourly holds a block that no batch there has' AS what FROM hourly
+  WHERE at >= offset_first AND at < offset_next AND batch NOT IN (SELECT batch FROM part_batches WHERE kind = 'batch')
+  UNION ALL
+  SELECT {at_of} AS at, {behind_of} AS behind, 'session_users holds a block that no batch there has' AS what FROM users
+  WHERE at >= offset_first AND at < offset_next AND batch NOT IN (SELECT batch FROM part_batches WHERE kind = 'batch')
 ) WHERE what != '' ORDER BY at LIMIT {findings_max}
 SETTINGS {settings}");
         let prefix = format!("{}/{}/{}/", check.source_epoch, check.topic, check.partition);

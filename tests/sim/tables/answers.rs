@@ -257,6 +257,7 @@ impl Found {
 struct Seen {
     by_month: BTreeMap<u32, u64>,
     first_day: u16,
+    digests: BTreeSet<u64>,
 }
 
 fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTreeMap<&'a str, Seen> {
@@ -265,6 +266,7 @@ fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTree
         let entry = seen.entry(row.batch).or_insert_with(|| Seen { first_day: row.day, ..Seen::default() });
         entry.first_day = entry.first_day.min(row.day);
         *entry.by_month.entry(month_of_day(row.day)).or_default() += row.blocks;
+        entry.digests.insert(row.digest);
     }
     seen
 }
@@ -273,8 +275,9 @@ fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTree
 pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, String)> {
     let of = Of { source_epoch: check.source_epoch, topic: check.topic, partition: check.partition };
     let now_s = now.seconds();
-    let young = |row: &&BatchesRow| row.written_at >= (now_s - 29 * DAY_S) * 1000;
-    let batches: Vec<&BatchesRow> = of_partition(&view.batches, of).filter(young).collect();
+    let is_young = |row: &BatchesRow| row.written_at >= (now_s - 29 * DAY_S) * 1000;
+    let oldest = of_partition(&view.batches, of).filter(|row| is_young(row)).map(|row| row.offset_from).min().unwrap_or(i64::MAX);
+    let batches: Vec<&BatchesRow> = of_partition(&view.batches, of).filter(|row| row.offset_from >= oldest).collect();
     let first = batches.iter().map(|row| row.offset_from).min().unwrap_or(0);
     let next = batches.iter().map(|row| row.offset_to).max().unwrap_or(0);
     let mut logged: BTreeMap<u64, Found> = BTreeMap::new();
@@ -311,19 +314,25 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         });
         let rejects_are_young =
             check.log_append_time && row.record_time_max > (now_s - i64::from(check.rejected_keep_days / 2) * DAY_S) * 1000;
+        let is_other = |seen: Option<&Seen>| seen.is_some_and(|seen| seen.digests.iter().any(|&digest| digest != row.digest));
+        let witnessed = is_young(row);
         let what = if twice(h) {
             "usage_hourly holds a block of the batch twice".to_owned()
         } else if twice(u) {
             "session_users holds a block of the batch twice".to_owned()
+        } else if is_other(h) {
+            "usage_hourly holds a block of the batch with other rows".to_owned()
+        } else if is_other(u) {
+            "session_users holds a block of the batch with other rows".to_owned()
         } else if l.rows > row.accepted || row.accepted > 0 && l.rows < row.accepted && log_is_young {
             logs()
         } else if is_outside(l) {
             "usage_log holds rows of its digest outside of it".to_owned()
-        } else if row.accepted > 0 && h.is_none() {
+        } else if witnessed && row.accepted > 0 && h.is_none() {
             "usage_hourly has no witness of the batch".to_owned()
-        } else if l.months.iter().any(|month| h.is_none_or(|h| !h.by_month.contains_key(month))) {
+        } else if witnessed && l.months.iter().any(|month| h.is_none_or(|h| !h.by_month.contains_key(month))) {
             "usage_hourly has no witness of a month that usage_log has".to_owned()
-        } else if l.with_user > 0 && u.is_none() {
+        } else if witnessed && l.with_user > 0 && u.is_none() {
             "session_users has no witness of the batch".to_owned()
         } else if r.rows > row.rejected || r.rows < row.rejected && rejects_are_young {
             refusals()
@@ -340,6 +349,17 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         findings.extend(
             strange.map(|(_, found)| (found.least, found.greatest + 1, format!("{table} holds rows that no batch there has"))),
         );
+    }
+    let named: BTreeSet<String> = batches
+        .iter()
+        .filter(|row| row.kind == "batch")
+        .map(|row| format!("{prefix}{}/{}-{}", row.topic_id, row.offset_from, row.offset_to))
+        .collect();
+    for (table, seen) in [("usage_hourly", &hourly), ("session_users", &users)] {
+        for batch in seen.keys().filter(|batch| (first..next).contains(&from_of(batch)) && !named.contains(**batch)) {
+            let behind = batch.rsplit('-').next().and_then(|to| to.parse().ok()).unwrap_or(0);
+            findings.push((from_of(batch), behind, format!("{table} holds a block that no batch there has")));
+        }
     }
     findings.sort();
     findings.into_iter().map(|(at, behind, what)| (at, format!("offsets {at}-{behind}: {what}"))).collect()
