@@ -257,6 +257,7 @@ impl Found {
 struct Seen {
     by_month: BTreeMap<u32, u64>,
     first_day: u16,
+    digests: BTreeSet<u64>,
 }
 
 fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTreeMap<&'a str, Seen> {
@@ -264,6 +265,7 @@ fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTree
     for row in witnesses.filter(|row| row.batch.starts_with(prefix)) {
         let entry = seen.entry(row.batch).or_insert_with(|| Seen { first_day: row.day, ..Seen::default() });
         entry.first_day = entry.first_day.min(row.day);
+        entry.digests.insert(row.digest);
         *entry.by_month.entry(month_of_day(row.day)).or_default() += row.blocks;
     }
     seen
@@ -296,12 +298,13 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
     let users = seen(session_witnesses(&view.sessions), &prefix);
     let nothing = Found::default();
     let mut findings = Vec::new();
-    for row in batches.iter().filter(|row| row.kind == "batch" && row.accepted + row.rejected > 0) {
+    for row in batches.iter().filter(|row| row.kind == "batch") {
         let l = logged.get(&row.digest).unwrap_or(&nothing);
         let r = refused.get(&row.digest).unwrap_or(&nothing);
         let batch = format!("{prefix}{}/{}-{}", row.topic_id, row.offset_from, row.offset_to);
         let (h, u) = (hourly.get(batch.as_str()), users.get(batch.as_str()));
         let twice = |seen: Option<&Seen>| seen.is_some_and(|seen| seen.by_month.values().any(|&blocks| blocks > 1));
+        let differs = |seen: Option<&Seen>| seen.is_some_and(|seen| seen.digests.iter().any(|&digest| digest != row.digest));
         let logs = || format!("usage_log holds {} rows, accepted were {}", l.rows, row.accepted);
         let refusals = || format!("rejected_events holds {} rows, rejected were {}", r.rows, row.rejected);
         let is_outside = |found: &Found| found.rows > 0 && (found.least < row.offset_from || found.greatest >= row.offset_to);
@@ -315,6 +318,10 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
             "usage_hourly holds a block of the batch twice".to_owned()
         } else if twice(u) {
             "session_users holds a block of the batch twice".to_owned()
+        } else if differs(h) {
+            "usage_hourly holds a block of the batch with another digest".to_owned()
+        } else if differs(u) {
+            "session_users holds a block of the batch with another digest".to_owned()
         } else if l.rows > row.accepted || row.accepted > 0 && l.rows < row.accepted && log_is_young {
             logs()
         } else if is_outside(l) {
@@ -340,6 +347,20 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         findings.extend(
             strange.map(|(_, found)| (found.least, found.greatest + 1, format!("{table} holds rows that no batch there has"))),
         );
+    }
+    let names: BTreeSet<String> = batches
+        .iter()
+        .filter(|row| row.kind == "batch")
+        .map(|row| format!("{prefix}{}/{}-{}", row.topic_id, row.offset_from, row.offset_to))
+        .collect();
+    for (table, seen) in [("usage_hourly", &hourly), ("session_users", &users)] {
+        for batch in seen.keys().filter(|batch| !names.contains(**batch)) {
+            let range = batch.rsplit('/').next().and_then(|range| range.split_once('-'));
+            let Some((from, to)) = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?))) else { continue };
+            if from >= first && to <= next {
+                findings.push((from, to, format!("{table} holds a block that no batch there has")));
+            }
+        }
     }
     findings.sort();
     findings.into_iter().map(|(at, behind, what)| (at, format!("offsets {at}-{behind}: {what}"))).collect()
