@@ -18,7 +18,7 @@ use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
 use super::progress::Progress;
 use super::world::{Consumer, Questions};
 use crate::source::Chunk;
-use crate::source::kafka::{Error, Member, OnRevoke, Polled, Rebalance};
+use crate::source::kafka::{Error, Member, OnRevoke, Place, Polled, Rebalance};
 use crate::telemetry::{Health, Heartbeat, Memory, Metrics};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
@@ -67,6 +67,8 @@ struct Owned {
     held_bytes: Arc<AtomicUsize>,
     start: u64,
     position: Option<i64>,
+    /// Of the last record that was handed over since the start; −1: none was.
+    leader_epoch: i32,
     paused: bool,
     task: JoinHandle<()>,
     chunk: Chunk,
@@ -148,7 +150,7 @@ impl<C: Consumer> Group<C> {
                 if let Some(owned) = self.owned.get_mut(&partition)
                     && owned.position.is_some_and(|position| record.offset >= position)
                 {
-                    owned.position = Some(record.offset + 1);
+                    (owned.position, owned.leader_epoch) = (Some(record.offset + 1), record.leader_epoch);
                     owned.chunk.push(&record);
                 }
             }
@@ -213,7 +215,16 @@ impl<C: Consumer> Group<C> {
             };
             let log = PartitionLog { link, start: 0, deliveries: receiver, held_bytes: Arc::clone(&held_bytes) };
             let task = (self.spawn)(log);
-            let owned = Owned { deliveries, held_bytes, start: 0, position: None, paused: false, task, chunk: Chunk::default() };
+            let owned = Owned {
+                deliveries,
+                held_bytes,
+                start: 0,
+                position: None,
+                leader_epoch: -1,
+                paused: false,
+                task,
+                chunk: Chunk::default(),
+            };
             self.owned.insert(partition, owned);
         }
     }
@@ -250,7 +261,7 @@ impl<C: Consumer> Group<C> {
             match self.commands.try_recv() {
                 Ok(Command::StartAt { partition, assignment, start, offset }) if assignment == self.assignment => {
                     if let Some(owned) = self.owned.get_mut(&partition) {
-                        (owned.start, owned.position, owned.paused) = (start, Some(offset), false);
+                        (owned.start, owned.position, owned.leader_epoch, owned.paused) = (start, Some(offset), -1, false);
                         owned.chunk = Chunk::default();
                         starts = true;
                     }
@@ -273,11 +284,13 @@ impl<C: Consumer> Group<C> {
 
     /// Assigns every started partition the offset that its owner has reached.
     fn assign(&mut self) {
-        let offsets: Vec<(i32, i64)> =
-            self.owned.iter().filter_map(|(&partition, owned)| Some((partition, owned.position?))).collect();
+        let place = |(&partition, owned): (&i32, &Owned)| {
+            Some(Place { partition, offset: owned.position?, leader_epoch: owned.leader_epoch })
+        };
+        let places: Vec<Place> = self.owned.iter().filter_map(place).collect();
         // A pause outlives assignments, revoked ones too: without this, nobody would read a partition that was paused then.
-        let partitions: Vec<i32> = offsets.iter().map(|&(partition, _)| partition).collect();
-        let assigned = self.handle.resume(&partitions).and_then(|()| self.handle.assign(&offsets));
+        let partitions: Vec<i32> = places.iter().map(|place| place.partition).collect();
+        let assigned = self.handle.resume(&partitions).and_then(|()| self.handle.assign(&places));
         if let Err(error) = assigned {
             warn!(%error, "could not start reading");
             self.owned.values_mut().for_each(|owned| owned.deliver(Delivery::Failed(error.clone())));
