@@ -412,6 +412,11 @@ impl World {
         None
     }
 
+    /// Whether the log was cut and retention went on over it: what would tell of the first is gone then.
+    pub fn may_go_unnoticed(&self) -> bool {
+        ["truncate", "eat"].iter().all(|kind| self.extraordinary.contains(kind))
+    }
+
     pub fn problem(&self) -> Option<String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
