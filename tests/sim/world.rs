@@ -10,7 +10,6 @@ use farebox::engine::Rules;
 use farebox::model::Timestamp;
 use farebox::runtime::BatchLimits;
 use farebox::runtime::world::Clock;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -58,7 +57,7 @@ pub struct World {
     window: dedupe::Limits,
     plan: Arc<Plan>,
     rates: Arc<Rates>,
-    prices: watch::Sender<u64>,
+    version: u64,
     batch: BatchLimits,
     instances: Vec<Instance>,
     started: u32,
@@ -119,7 +118,7 @@ impl World {
             rules,
             plan,
             rates,
-            prices: watch::Sender::new(1),
+            version: 1,
             batch,
             instances: Vec::new(),
             started: 0,
@@ -175,7 +174,7 @@ impl World {
             broker: Arc::clone(&self.broker),
             tables,
             planted: self.planted,
-            prices: self.prices.subscribe(),
+            version: self.version,
             rules: self.rules.clone(),
             batch: self.batch,
             letters: Arc::clone(&self.letters),
@@ -199,10 +198,11 @@ impl World {
             }
             28..36 => self.keep(),
             36..40 => {
-                let version = *self.prices.borrow() + 1;
+                let version = self.version + 1;
                 info!(version, "a price book is applied");
                 self.server.set_book(prices::book(version));
-                self.prices.send_replace(version);
+                self.version = version;
+                self.instances.iter().for_each(|instance| instance.hear_of_prices(version));
             }
             40..62 if self.faults_left > 0 && self.ordinary_fault() => self.faults_left -= 1,
             62..70 if self.extraordinary.len() < self.class.most() => {
@@ -410,6 +410,11 @@ impl World {
             }
         }
         None
+    }
+
+    /// Whether the log was cut and retention went on over it: what would tell of the first is gone then.
+    pub fn may_go_unnoticed(&self) -> bool {
+        ["truncate", "eat"].iter().all(|kind| self.extraordinary.contains(kind))
     }
 
     pub fn problem(&self) -> Option<String> {
