@@ -33,9 +33,12 @@ struct Span {
     settings: &'static str,
 }
 
-/// Those of which witnesses are kept.
+/// Those of which witnesses are kept, and what lies behind the first of them: clocks differ, so that a batch may look older than the one
+/// before it.
 const LAST_MONTH: Span = Span {
-    these: "written_at >= now() - INTERVAL 29 DAY",
+    these: "offset_from >= (SELECT if(count() = 0, toInt64(9223372036854775807), min(offset_from)) FROM batches \
+            WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} \
+            AND written_at >= now() - INTERVAL 29 DAY)",
     first: "(SELECT if(count() = 0, toInt64(0), min(offset_from)) FROM part_batches)",
     next: "(SELECT if(count() = 0, toInt64(0), max(offset_to)) FROM part_batches)",
     findings_max: 1,
@@ -131,7 +134,7 @@ WITH
       WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
         AND startsWith(batch, {{prefix:String}}) GROUP BY batch, month) GROUP BY batch),
   users AS (
-    SELECT batch, max(blocks) AS blocks, min(least) AS digest_least, max(greatest) AS digest_greatest FROM (
+    SELECT batch, groupUniqArray(month) AS months, max(blocks) AS blocks, min(least) AS digest_least, max(greatest) AS digest_greatest FROM (
       SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks, min(u.digest) AS least, max(u.digest) AS greatest FROM session_users AS u
       WHERE account = '' AND session_start = toDateTime(0, 'UTC') AND platform = '' AND startsWith(batch, {{prefix:String}})
       GROUP BY batch, month) GROUP BY batch)
@@ -148,6 +151,7 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
       b.witnessed AND b.accepted > 0 AND h.batch = '', 'usage_hourly has no witness of the batch',
       b.witnessed AND NOT hasAll(h.months, l.months), 'usage_hourly has no witness of a month that usage_log has',
       b.witnessed AND l.with_user > 0 AND u.batch = '', 'session_users has no witness of the batch',
+      b.witnessed AND NOT hasAll(u.months, l.months), 'session_users has no witness of a month that usage_log has',
       r.rows > b.rejected, concat('rejected_events holds ', toString(r.rows), ' rows, rejected were ', toString(b.rejected)),
       {{append_time:UInt8}} = 1 AND r.rows < b.rejected AND b.record_time_max > now() - toIntervalDay(intDiv({{rejected_days:UInt32}}, 2)),
         concat('rejected_events holds ', toString(r.rows), ' rows, rejected were ', toString(b.rejected)),
@@ -170,7 +174,7 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
     SELECT 'usage_hourly' AS table, batch, splitByChar('-', splitByChar('/', batch)[5]) AS range FROM hourly
     UNION ALL
     SELECT 'session_users' AS table, batch, splitByChar('-', splitByChar('/', batch)[5]) AS range FROM users
-  ) WHERE at >= offset_first AND behind <= offset_next AND batch NOT IN (SELECT batch FROM part_batches WHERE kind = 'batch')
+  ) WHERE at >= offset_first AND at < offset_next AND batch NOT IN (SELECT batch FROM part_batches WHERE kind = 'batch')
 ) WHERE what != '' ORDER BY at LIMIT {findings_max}
 SETTINGS {settings}");
         let prefix = format!("{}/{}/{}/", check.source_epoch, check.topic, check.partition);

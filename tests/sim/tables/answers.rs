@@ -275,8 +275,9 @@ fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTree
 pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, String)> {
     let of = Of { source_epoch: check.source_epoch, topic: check.topic, partition: check.partition };
     let now_s = now.seconds();
-    let young = |row: &&BatchesRow| row.written_at >= (now_s - 29 * DAY_S) * 1000;
-    let batches: Vec<&BatchesRow> = of_partition(&view.batches, of).filter(young).collect();
+    let is_young = |row: &BatchesRow| row.written_at >= (now_s - 29 * DAY_S) * 1000;
+    let oldest = of_partition(&view.batches, of).filter(|row| is_young(row)).map(|row| row.offset_from).min().unwrap_or(i64::MAX);
+    let batches: Vec<&BatchesRow> = of_partition(&view.batches, of).filter(|row| row.offset_from >= oldest).collect();
     let first = batches.iter().map(|row| row.offset_from).min().unwrap_or(0);
     let next = batches.iter().map(|row| row.offset_to).max().unwrap_or(0);
     let mut logged: BTreeMap<u64, Found> = BTreeMap::new();
@@ -314,6 +315,9 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         });
         let rejects_are_young =
             check.log_append_time && row.record_time_max > (now_s - i64::from(check.rejected_keep_days / 2) * DAY_S) * 1000;
+        let lacks_month =
+            |seen: Option<&Seen>| l.months.iter().any(|month| seen.is_none_or(|seen| !seen.by_month.contains_key(month)));
+        let witnessed = is_young(row);
         let what = if twice(h) {
             "usage_hourly holds a block of the batch twice".to_owned()
         } else if twice(u) {
@@ -326,12 +330,14 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
             logs()
         } else if is_outside(l) {
             "usage_log holds rows of its digest outside of it".to_owned()
-        } else if row.accepted > 0 && h.is_none() {
+        } else if witnessed && row.accepted > 0 && h.is_none() {
             "usage_hourly has no witness of the batch".to_owned()
-        } else if l.months.iter().any(|month| h.is_none_or(|h| !h.by_month.contains_key(month))) {
+        } else if witnessed && lacks_month(h) {
             "usage_hourly has no witness of a month that usage_log has".to_owned()
-        } else if l.with_user > 0 && u.is_none() {
+        } else if witnessed && l.with_user > 0 && u.is_none() {
             "session_users has no witness of the batch".to_owned()
+        } else if witnessed && lacks_month(u) {
+            "session_users has no witness of a month that usage_log has".to_owned()
         } else if r.rows > row.rejected || r.rows < row.rejected && rejects_are_young {
             refusals()
         } else if is_outside(r) {
@@ -357,7 +363,7 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         for batch in seen.keys().filter(|batch| !names.contains(**batch)) {
             let range = batch.rsplit('/').next().and_then(|range| range.split_once('-'));
             let Some((from, to)) = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?))) else { continue };
-            if from >= first && to <= next {
+            if (first..next).contains(&from) {
                 findings.push((from, to, format!("{table} holds a block that no batch there has")));
             }
         }
