@@ -8,6 +8,7 @@
 mod client;
 mod error;
 mod evidence;
+mod ledger;
 mod migrate;
 mod settings;
 mod sources;
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::{Disposition, Error};
 pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitness};
+pub use ledger::{AccountBalance, LedgerRow, NEVER};
 pub use migrate::{Migrate, Migrated, SchemaStatus};
 pub use sources::Source;
 pub use stops::Stop;
@@ -53,6 +55,11 @@ pub struct Settings {
     pub insert_timeout: Duration,
     /// Longest wait for any other answer.
     pub query_timeout: Duration,
+}
+
+/// The settings that every insert brings along: a profile must let it.
+pub const fn insert_settings() -> &'static [(&'static str, &'static str)] {
+    &client::INSERT_SETTINGS
 }
 
 /// A text that is never printed.

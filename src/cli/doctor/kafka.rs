@@ -11,6 +11,9 @@ use crate::config::Config;
 use crate::publish::{Publisher, TopicSeen};
 use crate::runtime;
 
+/// An outage that a topic should outlive: a long weekend.
+const OUTAGE_MS: i64 = 3 * 86_400_000;
+
 /// What the brokers know of a topic.
 struct Topic {
     name: String,
@@ -63,9 +66,14 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warn(format!("topic {name}"), "does not exist, so balances are not published", make));
     }
     match settings {
-        Ok((events, dead_letters, _)) => {
-            if find(&kafka.topic).is_some() {
+        Ok((events, dead_letters, broker)) => {
+            findings.extend(of_session(config, &broker));
+            if let Some(topic) = find(&kafka.topic) {
                 findings.extend(of_settings(config, &events));
+                findings.extend(of_replicas(config, topic, &events));
+            }
+            if find(&kafka.dead_letter_topic).is_some() {
+                findings.extend(of_dead_letters(config, &dead_letters));
             }
             let size_max = config.events.max_size.get();
             if let Some(max) =
@@ -137,6 +145,55 @@ fn number(settings: &Settings, name: &str) -> Option<i64> {
     settings.get(name)?.parse().ok()
 }
 
+/// A member whose session is shorter or longer than the brokers allow never gets into the group.
+fn of_session(config: &Config, broker: &Settings) -> Option<Finding> {
+    let session = config.kafka.session_timeout.millis();
+    let (least, most) = (number(broker, "group.min.session.timeout.ms")?, number(broker, "group.max.session.timeout.ms")?);
+    Some(if (least..=most).contains(&session) {
+        Finding::ok("kafka.session_timeout", format!("{session} ms"))
+    } else {
+        Finding::fail(
+            "kafka.session_timeout",
+            format!("{session} ms, and the brokers allow {least} to {most}: no instance can join the group"),
+            "set it within these, or group.min.session.timeout.ms of the brokers",
+        )
+    })
+}
+
+fn of_replicas(config: &Config, topic: &Topic, settings: &Settings) -> Option<Finding> {
+    let least = number(settings, "min.insync.replicas")?;
+    let check = format!("topic {} min.insync.replicas", config.kafka.topic);
+    match topic.replicas_least {
+        0 | 1 => None, // said already: one copy
+        _ if least >= 2 => Some(Finding::ok(check, least.to_string())),
+        replicas => Some(Finding::warn(
+            check,
+            format!("{least} of {replicas}: an event may be acknowledged by one broker alone, and go with it"),
+            "set it to 2",
+        )),
+    }
+}
+
+fn of_dead_letters(config: &Config, settings: &Settings) -> Vec<Finding> {
+    let check = |name: &str| format!("topic {} {name}", config.kafka.dead_letter_topic);
+    let mut findings = Vec::new();
+    if let Some(value) = settings.get("cleanup.policy").filter(|value| *value != "delete") {
+        let found = format!("{value}: rejected events with the same key replace one another");
+        findings.push(Finding::warn(check("cleanup.policy"), found, "set it to delete"));
+    }
+    let days = |millis: i64| millis / 86_400_000;
+    findings.extend(number(settings, "retention.ms").map(|millis| match millis {
+        0.. if days(millis) < 1 => Finding::warn(
+            check("retention.ms"),
+            format!("{millis}: after that, of a rejected event only the first 16 KiB and the key are left"),
+            "raise it to days",
+        ),
+        0.. => Finding::ok(check("retention.ms"), format!("{millis}, whole rejected events are kept for {} days", days(millis))),
+        _ => Finding::ok(check("retention.ms"), "for ever"),
+    }));
+    findings
+}
+
 fn of_settings(config: &Config, settings: &Settings) -> Vec<Finding> {
     let check = |name: &str| format!("topic {} {name}", config.kafka.topic);
     let mut findings = Vec::new();
@@ -175,6 +232,11 @@ fn of_settings(config: &Config, settings: &Settings) -> Vec<Finding> {
                 "{value} is less than events.max_age ({age_max} ms): late events with old timestamps may leave before they are read"
             ),
             "raise it, or set message.timestamp.type to LogAppendTime",
+        ),
+        Ok(millis) if (0..window.saturating_add(OUTAGE_MS)).contains(&millis) => Finding::warn(
+            check("retention.ms"),
+            format!("{value}: after an outage of that length less dedupe.window ({window} ms) events and the window are lost"),
+            "raise it above the longest outage that you expect, plus dedupe.window",
         ),
         _ => Finding::ok(check("retention.ms"), value),
     });

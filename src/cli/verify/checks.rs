@@ -358,7 +358,7 @@ impl Verify {
     }
 
     /// What the group promised for a partition; none when it cannot be asked.
-    async fn promised(&self, end: &End) -> Option<super::kafka::Promised> {
+    async fn promised(&self, end: &End) -> Option<crate::cli::kafka::Promised> {
         let kafka =
             self.kafka.as_ref().ok().filter(|kafka| kafka.topic == end.topic && self.epoch == end.source_epoch).map(Arc::clone)?;
         let partition = end.in_partition;

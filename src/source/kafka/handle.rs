@@ -66,7 +66,7 @@ pub struct Committed {
 }
 
 /// Called while partitions are about to be revoked and are still ours: gives the commits to make now.
-type OnRevoke = Box<dyn FnMut() -> Vec<(i32, i64)> + Send>;
+pub type OnRevoke = Box<dyn FnMut() -> Vec<(i32, i64)> + Send>;
 
 struct Callbacks {
     topic: CString,

@@ -11,7 +11,7 @@ mod scan;
 mod topic;
 
 pub use error::Error;
-pub use handle::{Committed, Handle, Member, Polled, Rebalance};
+pub use handle::{Committed, Handle, Member, OnRevoke, Polled, Rebalance};
 pub use offsets::{bounds, offset_of_time};
 pub use scan::{Stretch, scan};
 pub use topic::topic_id;
