@@ -22,6 +22,7 @@ use super::story::{Step, Story};
 mod publish;
 
 const ANALYSTS: &str = "docs/analysts.md";
+const GUARANTEES: &str = "docs/guarantees.md";
 const PUBLISHING: &str = "docs/publishing.md";
 const SESSIONS: &str = "docs/sessions.md";
 const BOOK: &str = include_str!("docs/book.toml");
@@ -113,6 +114,26 @@ fn the_answers_that_analysts_read_are_those_of_the_engine() {
     assert_eq!(direct.query(session), "2\t0.4\t1\n");
     assert_eq!(EVENTS.lines().filter(|line| line.starts_with('{')).count(), 19);
     assert!(read(ANALYSTS).contains("[19 records](../tests/it/docs/events.jsonl)"));
+}
+
+#[test]
+fn the_queries_of_the_guarantees_answer_as_the_page_says() {
+    let direct = example();
+    check_answers(GUARANTEES, &direct);
+    let page = read(GUARANTEES);
+    // Both columns of each comparison are the same.
+    let rows = |after: &str| -> Vec<Vec<String>> {
+        let (_, rest) = page.split_once(after).expect(after);
+        let (_, rest) = rest.split_once("```text\n").expect("an answer");
+        let (answer, _) = rest.split_once("```").expect("its end");
+        answer.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let days = rows("The rollups are the log");
+    assert!(days.len() > 3 && days.iter().all(|row| row[1] == row[2] && row[3] == row[4]), "{days:?}");
+    let sessions = rows("The users of a session are those of the log");
+    assert!(sessions.len() > 3 && sessions.iter().all(|row| row[row.len() - 1] == row[row.len() - 2]), "{sessions:?}");
+    let sums = rows("Every credit once: the views add up");
+    assert!(sums.len() == 1 && sums[0].iter().all(|sum| *sum == sums[0][0]), "{sums:?}");
 }
 
 #[test]
@@ -289,7 +310,7 @@ fn an_event_that_was_published_as_the_page_says_costs_once() {
 
 #[test]
 fn every_file_that_these_pages_link_to_exists() {
-    for page in [ANALYSTS, PUBLISHING, SESSIONS] {
+    for page in [ANALYSTS, GUARANTEES, PUBLISHING, SESSIONS] {
         let text = read(page);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));

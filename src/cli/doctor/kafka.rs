@@ -258,3 +258,46 @@ fn of_settings(config: &Config, settings: &Settings) -> Vec<Finding> {
     });
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn settings(values: &[(&str, &str)]) -> Settings {
+        values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_session_that_the_brokers_do_not_allow_is_found() {
+        let config = Config::from_toml("f", "[kafka]\nsession_timeout = \"3s\"").expect("a configuration");
+        let brokers = |least| settings(&[("group.min.session.timeout.ms", least), ("group.max.session.timeout.ms", "1800000")]);
+        let found = |least| of_session(&config, &brokers(least)).map(|finding| finding.state);
+        assert_eq!((found("1000"), found("6000")), (Some(State::Ok), Some(State::Fail)));
+        assert!(of_session(&config, &settings(&[])).is_none(), "brokers that do not tell");
+    }
+
+    #[test]
+    fn a_retention_that_an_outage_outlives_is_warned_of() {
+        let config = Config::from_toml("f", "").expect("the defaults");
+        let found = |millis: &str| {
+            of_settings(&config, &settings(&[("retention.ms", millis), ("message.timestamp.type", "LogAppendTime")]))
+                .pop()
+                .map(|of| of.state)
+        };
+        let day = 86_400_000;
+        assert_eq!(found("60000"), Some(State::Fail), "shorter than the window");
+        assert_eq!(found(&(2 * day).to_string()), Some(State::Warn));
+        assert_eq!((found(&(7 * day).to_string()), found("-1")), (Some(State::Ok), Some(State::Ok)));
+    }
+
+    #[test]
+    fn one_acknowledgement_is_too_few_where_there_are_copies() {
+        let config = Config::from_toml("f", "").expect("the defaults");
+        let topic = |replicas_least| Topic { name: "t".into(), partitions: 1, replicas_least, without_leader: 0 };
+        let found = |replicas, least| {
+            of_replicas(&config, &topic(replicas), &settings(&[("min.insync.replicas", least)])).map(|finding| finding.state)
+        };
+        assert_eq!((found(1, "1"), found(3, "1"), found(3, "2")), (None, Some(State::Warn), Some(State::Ok)));
+    }
+}
