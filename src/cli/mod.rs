@@ -20,6 +20,7 @@ mod output;
 mod preview;
 mod produce;
 mod progress;
+mod recover;
 mod rejected;
 mod run;
 mod send;
@@ -95,6 +96,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
+        Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),
         Verb::Rejected(options) => asynchronous(rejected::rejected(config, options, format)),
