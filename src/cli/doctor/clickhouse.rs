@@ -9,8 +9,7 @@ use crate::runtime::{self, key};
 use crate::store::{self, Error, SchemaStatus, Settings, Store};
 
 /// Tables into which blocks go under tokens.
-const TABLES: &str =
-    "'usage_log', 'usage_hourly', 'session_users', 'rejected_events', 'batches', 'sources', 'settings', 'stops', 'price_book'";
+const TABLES: &str = "'usage_log', 'usage_hourly', 'session_users', 'rejected_events', 'batches', 'sources', 'settings', 'stops', 'price_book', 'credit_ledger'";
 /// What each of them must have at least: so many tokens remembered, so that a retry after a long outage is still one.
 const TABLE_SETTINGS: [(&str, u64); 3] =
     [("non_replicated_deduplication_window", 1_000), ("fsync_after_insert", 1), ("fsync_part_directory", 1)];
