@@ -57,6 +57,11 @@ pub struct Settings {
     pub query_timeout: Duration,
 }
 
+/// The settings that every insert brings along: a profile must let it.
+pub const fn insert_settings() -> &'static [(&'static str, &'static str)] {
+    &client::INSERT_SETTINGS
+}
+
 /// A text that is never printed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
