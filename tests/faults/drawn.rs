@@ -13,18 +13,36 @@ use rand_pcg::Pcg64;
 use super::bench::{Bench, TABLES};
 use super::disk::{Disk, EIO, ENOSPC, Moment};
 use super::outcome::{self, Numbers};
-use super::proxy::{Do, Rule, When, exception, exception_in_body};
+use super::proxy::{Do, Proxy, Rule, When, Wire, exception, exception_in_body};
 use super::scenario::{assigned, seed};
-use super::servers::{ClickHouse, Instance, Kafka, SOON, eventually};
+use super::servers::{ClickHouse, Instance, Kafka, SOON, eventually, free_port};
 
 const PARTITIONS: i32 = 3;
 const FAULTS_OF_A_ROUND: u32 = 8;
 
+/// The servers, which outlive a round.
+struct World {
+    disk: Disk,
+    clickhouse: ClickHouse,
+    kafka: Kafka,
+    /// The instances' way to Kafka; events and the account have another.
+    to_kafka: Proxy,
+}
+
+impl World {
+    fn new() -> Self {
+        let (disk, clickhouse) = Disk::new();
+        let way = free_port();
+        let to_kafka = Proxy::raw(way);
+        let kafka = Kafka::start_with_second_way(way, to_kafka.port());
+        Self { disk, clickhouse, kafka, to_kafka }
+    }
+}
+
 struct Round<'a> {
     random: Pcg64,
     bench: &'a Bench,
-    disk: &'a Disk,
-    clickhouse: &'a mut ClickHouse,
+    world: &'a mut World,
     instances: [Instance; 2],
     /// Requests that hang: they reach the server in the end.
     held: Vec<Rule>,
@@ -37,7 +55,7 @@ impl Round<'_> {
         let on = When::insert(table).skip(self.random.random_range(0..3)).times(times);
         let victim = self.random.random_range(0..2);
         let place = self.random.random_range(0..1000);
-        match self.random.random_range(0..12) {
+        match self.random.random_range(0..16) {
             0 => self.rule(on, Do::CutAnswer(place % 60), "reply lost"),
             1 => self.rule(on, Do::CutRequest(place), "request cut"),
             2 => {
@@ -53,7 +71,7 @@ impl Round<'_> {
             }
             5 => {
                 self.instances[victim].process.kill9();
-                self.instances[victim] = self.bench.scenario.farebox.start();
+                self.instances[victim] = start(self.bench, &self.world.to_kafka);
                 "instance killed"
             }
             6 => {
@@ -61,7 +79,7 @@ impl Round<'_> {
                 held.wait_until_held();
                 for instance in &mut self.instances {
                     instance.process.kill9();
-                    *instance = self.bench.scenario.farebox.start();
+                    *instance = start(self.bench, &self.world.to_kafka);
                 }
                 self.held.push(held);
                 "both instances killed between two inserts"
@@ -78,21 +96,43 @@ impl Round<'_> {
                 "SIGSTOP for longer than the session"
             }
             8 => {
-                self.clickhouse.kill9();
-                self.clickhouse.restart();
+                self.world.clickhouse.kill9();
+                self.world.clickhouse.restart();
                 "ClickHouse killed"
             }
             9 => {
                 let error = if self.random.random() { EIO } else { ENOSPC };
-                self.disk.refuse(error, self.random.random_range(1..4));
+                self.world.disk.refuse(error, self.random.random_range(1..4));
                 "disk refuses"
             }
             10 => {
                 let moment = if self.random.random() { Moment::BeforeRename } else { Moment::AfterRename };
                 // Whatever held it up is past, so that there is something to put in place.
                 self.let_go();
-                self.disk.die(self.clickhouse, &self.bench.scenario.farebox.database, table, moment);
+                self.world.disk.die(&mut self.world.clickhouse, &self.bench.scenario.farebox.database, table, moment);
                 "ClickHouse dies at the rename of a part"
+            }
+            11 => {
+                self.world.to_kafka.cut();
+                "connections to Kafka cut"
+            }
+            12 => {
+                self.world.to_kafka.wire(Wire { cut_request_after: Some(place), ..Wire::default() });
+                "request to Kafka cut"
+            }
+            13 => {
+                let (stalled, swallow_answers) = if self.random.random() { (true, false) } else { (false, true) };
+                self.world.to_kafka.wire(Wire { stalled, swallow_answers, ..Wire::default() });
+                // Shorter than the session or longer.
+                thread::sleep(Duration::from_millis(self.random.random_range(100..2500)));
+                self.world.to_kafka.wire(Wire::default());
+                self.world.to_kafka.cut();
+                if stalled { "Kafka stands still" } else { "Kafka's answers lost" }
+            }
+            14 => {
+                self.world.kafka.kill9();
+                self.world.kafka.restart();
+                "Kafka killed"
             }
             _ => {
                 self.bench.proxy.refuse(true);
@@ -113,26 +153,30 @@ impl Round<'_> {
     }
 }
 
+fn start(bench: &Bench, to_kafka: &Proxy) -> Instance {
+    bench.scenario.farebox.start_verb(&["run", "--set", &format!("kafka.brokers={}", to_kafka.address())])
+}
+
 #[test]
 fn faults_drawn_by_seed_change_nothing() {
     let seconds = env::var("FAREBOX_TORTURE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
-    let (disk, mut clickhouse) = Disk::new();
+    let mut world = World::new();
     let (mut faults, mut records): (BTreeMap<&str, u64>, u64) = (BTreeMap::new(), 0);
     let first = seed();
     for seed in first.. {
         println!("SIM_SEED={seed}");
-        let mut bench = Bench::with_seed(Kafka::shared().brokers(), &clickhouse, PARTITIONS, seed);
+        let mut bench = Bench::with_seed(world.kafka.brokers(), &world.clickhouse, PARTITIONS, seed);
         bench.scenario.farebox.set("clickhouse.insert_timeout", "1s").set("clickhouse.query_timeout", "5s");
-        let instances = [bench.start(), bench.start()];
+        let instances = [start(&bench, &world.to_kafka), start(&bench, &world.to_kafka)];
         let random = Pcg64::seed_from_u64(seed);
-        let mut round = Round { random, bench: &bench, disk: &disk, clickhouse: &mut clickhouse, instances, held: Vec::new() };
+        let mut round = Round { random, bench: &bench, world: &mut world, instances, held: Vec::new() };
         bench.under_load(|| {
             for _ in 0..FAULTS_OF_A_ROUND {
                 *faults.entry(round.fault()).or_default() += 1;
                 // A random moment later, or after some progress: upon the last fault, or after it.
                 if round.random.random() {
-                    round.bench.scenario.wait_for_more(round.clickhouse, 20);
+                    round.bench.scenario.wait_for_more(&round.world.clickhouse, 20);
                     round.let_go();
                 } else {
                     thread::sleep(Duration::from_millis(round.random.random_range(0..500)));
@@ -142,7 +186,7 @@ fn faults_drawn_by_seed_change_nothing() {
             round.bench.proxy.clear();
         });
         let mut instances = round.instances;
-        let totals = bench.finish(&clickhouse, &mut instances);
+        let totals = bench.finish(&world.clickhouse, &mut instances);
         records += totals.partitions.values().map(|partition| partition.received).sum::<u64>();
         if Instant::now() >= until {
             break;
