@@ -173,7 +173,10 @@ fn faults_drawn_by_seed_change_nothing() {
         let mut round = Round { random, bench: &bench, world: &mut world, instances, held: Vec::new() };
         bench.under_load(|| {
             for _ in 0..FAULTS_OF_A_ROUND {
-                *faults.entry(round.fault()).or_default() += 1;
+                let began = Instant::now();
+                let fault = round.fault();
+                println!("{fault} ({} ms)", began.elapsed().as_millis());
+                *faults.entry(fault).or_default() += 1;
                 // A random moment later, or after some progress: upon the last fault, or after it.
                 if round.random.random() {
                     round.bench.scenario.wait_for_more(&round.world.clickhouse, 20);
