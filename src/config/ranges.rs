@@ -100,6 +100,9 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     if batch.max_bytes < events.max_size || batch.max_bytes.get() > 256 << 20 {
         return Err(refuse("batch.max_bytes", "must lie between events.max_size and 256 MiB"));
     }
+    if !(8 << 20..=64 << 30).contains(&batch.total_bytes.get()) {
+        return Err(refuse("batch.total_bytes", "must lie between 8 MiB and 64 GiB"));
+    }
     between(config, "dedupe.window", dedupe.window, "1s", "30d")?;
     if !(1..=1_000_000_000).contains(&dedupe.max_ids) {
         return Err(refuse("dedupe.max_ids", "must lie between 1 and 1000000000"));

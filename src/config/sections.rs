@@ -172,6 +172,8 @@ pub struct Batch {
     pub max_events: u64,
     /// At the latest with so much memory held.
     pub max_bytes: Bytes,
+    /// The memory of all batches of this instance together.
+    pub total_bytes: Bytes,
 }
 
 /// What counts as a duplicate.

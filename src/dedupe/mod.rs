@@ -2,12 +2,13 @@
 //!
 //! Takes the fingerprints of decoded events of one partition in the order of the log; says of each whether it is new. What
 //! counts is the previous occurrence of the same account, source and id, whatever became of it: within the window, by the
-//! two records' timestamps, the same content is a duplicate and other content a conflict.
+//! two records' timestamps (as the tables hold them: clamped), the same content is a duplicate and other content a conflict.
 //! Holds: decisions depend on the log alone. A window built again from [`Window::oldest_offset`](dedupe::Window::oldest_offset) decides everything that
 //! follows in the same way, with and without the limit on ids; memory is bounded by that limit.
 //! Absent on purpose: clocks, rejected records (they leave no entry, so a corrected event may reuse the id), other
 //! partitions.
 
+mod index;
 mod key;
 mod ring;
 mod window;

@@ -127,6 +127,11 @@ impl Engine {
         (self.window.len(), self.window.span_ms())
     }
 
+    /// The memory that the window holds.
+    pub fn window_bytes(&self) -> usize {
+        self.window.bytes()
+    }
+
     /// Takes the next record into the open batch. Records behind what was taken before are ignored: they were delivered twice.
     pub fn apply(&mut self, record: &Record<'_>) {
         if record.offset < self.open.next {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::clock;
 use super::gather::{Gathered, gather};
 use super::log::Link;
 use super::partition::End;
@@ -107,7 +106,7 @@ async fn declare_gap(link: &Link, shared: &Shared, read: &Gathered, from: i64, t
         partition = read.origin.partition,
         from, to, "records left the log before they were read: the topic's retention is shorter than the outage"
     );
-    let stamp = Stamp { from, to, price_version: shared.books.current().version(), written_at: clock::now() };
+    let stamp = Stamp { from, to, price_version: shared.books.current().version(), written_at: shared.now() };
     let row = BatchRow {
         kind: BatchKind::Gap,
         counts: Counts::default(),
@@ -243,7 +242,7 @@ async fn resolve_written(reader: &mut Reader, shared: &Arc<Shared>, read: Gather
         );
         return Err(End::Stop(Stop::new(StopKind::DigestDiffers, reason)));
     }
-    let intent = Intent::new(&batch, read.facts.end, &shared.hash_key_id, &read.origin.topic_id, clock::now());
+    let intent = Intent::new(&batch, read.facts.end, &shared.hash_key_id, &read.origin.topic_id, shared.now());
     let link = reader.link().clone();
     let to = write::write_promised(&link, shared, &read.origin, batch, &intent, true).await?;
     link.settled(to);
@@ -274,7 +273,7 @@ async fn resolve_gone(link: &Link, shared: &Shared, read: Gathered, from: i64, i
 async fn is_started(shared: &Shared, origin: &Origin, stamp: &Stamp) -> bool {
     let token = sink::batch_token(origin, stamp);
     // First the inserts that run: one that ends in between shows its rows.
-    shared.until_answered("see whether an insert still runs", || shared.store.running(&token)).await
+    shared.until_answered("see whether an insert still runs", || shared.tables.running(&token)).await
         || !proofs(shared, origin, stamp.from, stamp.to).await.is_empty()
 }
 
@@ -289,7 +288,7 @@ async fn proofs(shared: &Shared, origin: &Origin, from: i64, to: i64) -> Vec<Pro
         months: &[],
         received: None,
     };
-    shared.until_answered("read the witnesses", || shared.store.witnesses(&range)).await
+    shared.until_answered("read the witnesses", || shared.tables.witnesses(&range)).await
 }
 
 /// Whether a promised batch is written in all tables: as many rows as it counts, and both rollups in every month that the log has.

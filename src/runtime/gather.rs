@@ -40,14 +40,14 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
         return Ok(Err(End::StillStopped(stop)));
     }
     let committed = link.committed().await?;
-    let known = shared.store.facts(&origin.source_epoch, &origin.topic, origin.partition).await?;
+    let known = shared.tables.facts(&origin.source_epoch, &origin.topic, origin.partition).await?;
     let (log_start, log_end) = link.bounds().await?;
     if link.committed().await? != committed || link.topic_id().await? != origin.topic_id {
         anyhow::bail!("the group's offset moved while it was read");
     }
     let violation = match contradiction(&known) {
         Some(contradiction) => Some(contradiction),
-        None => shared.store.row3_violations(&shared.check(&origin)).await?,
+        None => shared.tables.row3_violations(&shared.check(&origin)).await?,
     };
     // A batch that was finished while this was asked is in `batches` and may show among what is not: it is not behind the end.
     let end = known.end.as_ref().map(|end| end.offset_to);
@@ -76,7 +76,7 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
 }
 
 async fn remembered_stop(shared: &Shared, origin: &Origin) -> Result<Option<Stop>, store::Error> {
-    let stops = shared.store.stops(&origin.topic).await?;
+    let stops = shared.tables.stops(&origin.topic).await?;
     Ok(stops.into_iter().find(|stop| stop.partition == origin.partition && stop.source_epoch == origin.source_epoch).map(|stop| {
         let kind = StopKind::ALL.into_iter().find(|kind| kind.as_str() == stop.kind).unwrap_or(StopKind::Inconsistent);
         Stop::new(kind, format!("stopped at {} and not recovered since: {}", stop.at, stop.reason))

@@ -94,6 +94,7 @@ async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Resu
 
 async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
     let begun = tokio::select! {
+        biased; // the same order in every run
         begun = begin::begin(reader, shared) => begun,
         // A promise that is being looked into keeps; the next owner looks again.
         () = shared.drained() => return End::Drained,
@@ -118,6 +119,7 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         end: None,
         writing: None,
         writing_since: None,
+        writing_bytes: 0,
     };
     let mut drain = shared.drain.clone();
     info!(partition = reader.link().partition(), from = former.engine.next(), "reading");
@@ -133,8 +135,9 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         former.report(reader, shared);
         let due = former.due(shared);
         tokio::select! {
+            biased; // the same order in every run; what is due or to be drained is looked at before each wait
             written = async { match former.writing.as_mut() { Some(writing) => writing.await, None => std::future::pending().await } } => {
-                (former.writing, former.writing_since) = (None, None);
+                (former.writing, former.writing_since, former.writing_bytes) = (None, None, 0);
                 match written {
                     Ok(to) => {
                         former.written_to = Some(to);
@@ -164,6 +167,7 @@ struct Former {
     end: Option<(i64, Instant)>,
     writing: Option<Writing>,
     writing_since: Option<Instant>,
+    writing_bytes: usize,
 }
 
 impl Former {
@@ -172,8 +176,9 @@ impl Former {
         if self.engine.is_empty() {
             self.engine.set_prices(&shared.books.current());
         }
+        let bytes_max = shared.batch_bytes();
         while let Some(record) = reader.peek() {
-            let full = self.engine.events() >= shared.batch.events_max || self.engine.bytes() >= shared.batch.bytes_max;
+            let full = self.engine.events() >= shared.batch.events_max || self.engine.bytes() >= bytes_max;
             if full || !self.engine.fits(&record) {
                 return true;
             }
@@ -205,6 +210,7 @@ impl Former {
     }
 
     fn start_writing(&mut self, to: i64, reader: &Reader, shared: &Arc<Shared>) {
+        self.writing_bytes = self.engine.bytes();
         let batch = self.engine.close(to);
         self.writing_since = self.opened.take();
         self.committed = Some(batch.from);
@@ -222,8 +228,14 @@ impl Former {
 
     fn report(&self, reader: &Reader, shared: &Shared) {
         let (window_ids, window_ms) = self.engine.window();
-        let oldest_unwritten = self.writing_since.or(self.opened);
-        shared.progress.report(reader.link().partition(), Standing { oldest_unwritten, window_ids, window_ms });
+        let standing = Standing {
+            oldest_unwritten: self.writing_since.or(self.opened),
+            window_ids,
+            window_ms,
+            window_bytes: self.engine.window_bytes(),
+            batch_bytes: self.engine.bytes() + self.writing_bytes,
+        };
+        shared.progress.report(reader.link().partition(), standing);
     }
 
     /// When something is to be done although nothing arrives.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{Memory, Metrics};
 
 /// One partition's state after its last step.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,6 +16,10 @@ pub struct Standing {
     pub window_ids: usize,
     /// Milliseconds that the window reaches back.
     pub window_ms: i64,
+    /// Memory of the window.
+    pub window_bytes: usize,
+    /// Memory of the open batch and of the one that is being written.
+    pub batch_bytes: usize,
 }
 
 /// The standing of all owned partitions.
@@ -41,6 +45,9 @@ impl Progress {
         let shortest = partitions.values().map(|standing| standing.window_ms).min().unwrap_or(0);
         let ids: usize = partitions.values().map(|standing| standing.window_ids).sum();
         let oldest = partitions.values().filter_map(|standing| standing.oldest_unwritten).min();
+        let sum = |of: fn(&Standing) -> usize| partitions.values().map(of).sum::<usize>();
+        metrics.set_memory(Memory::Batches, sum(|standing| standing.batch_bytes));
+        metrics.set_memory(Memory::Windows, sum(|standing| standing.window_bytes));
         metrics.dedupe_window_seconds.set(seconds(shortest));
         metrics.dedupe_ids.set(i64::try_from(ids).unwrap_or(i64::MAX));
         metrics.oldest_uncommitted_seconds.set(oldest.map_or(0.0, |oldest| oldest.elapsed().as_secs_f64()));

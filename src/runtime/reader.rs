@@ -119,28 +119,46 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use rdkafka::ClientConfig;
+    use async_trait::async_trait;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
     use super::*;
     use crate::model::Timestamp;
-    use crate::publish::Publisher;
     use crate::runtime::log::Tagged;
-    use crate::source::kafka::Handle;
+    use crate::runtime::world::Questions;
+    use crate::source::kafka::Committed;
+
+    /// Answers no question.
+    struct Nobody;
+
+    #[async_trait]
+    impl Questions for Nobody {
+        async fn topic_id(&self) -> Result<String, Error> {
+            std::future::pending().await
+        }
+
+        async fn committed(&self, _: i32) -> Result<Option<Committed>, Error> {
+            std::future::pending().await
+        }
+
+        async fn bounds(&self, _: i32) -> Result<(i64, i64), Error> {
+            std::future::pending().await
+        }
+
+        async fn offset_of_time(&self, _: i32, _: Timestamp) -> Result<Option<i64>, Error> {
+            std::future::pending().await
+        }
+    }
 
     /// A reader that no broker feeds, what feeds it instead, and the bytes that count as held.
     fn reader() -> (Reader, mpsc::UnboundedSender<Tagged>, Arc<AtomicUsize>) {
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "nobody");
         let link = Link {
             partition: 0,
             assignment: 1,
             commands: std::sync::mpsc::channel().0,
-            handle: Arc::new(Handle::new(&client, "t", Box::new(Vec::new)).unwrap()),
-            publisher: Arc::new(Publisher::new(&client, "t", "d").unwrap()),
-            topic: "t".into(),
-            fixed_topic_id: None,
+            wake: Arc::new(|| {}),
+            questions: Arc::new(Nobody),
         };
         let (sender, deliveries) = mpsc::unbounded_channel();
         let held = Arc::<AtomicUsize>::default();

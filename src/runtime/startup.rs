@@ -16,6 +16,7 @@ use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
 use super::shared::{BatchLimits, Keep, Shared};
+use super::world::SystemClock;
 use crate::config::{self, Config};
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
@@ -87,6 +88,10 @@ pub struct Opened {
     pub shared: Shared,
     /// librdkafka's configuration of the consumer.
     pub client: ClientConfig,
+    /// ClickHouse, to see whether it is there.
+    pub store: Store,
+    /// Whose client asks about the topic.
+    pub publisher: Arc<Publisher>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Health.
@@ -127,8 +132,9 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     let books = Books::follow(store.clone(), &book, config.price_book.reload.get(), Arc::clone(&metrics));
     let rules = rules(config, key, expire_by_time);
     let shared = Shared {
-        store,
-        publisher,
+        tables: Arc::new(store.clone()),
+        dead_letters: publisher.clone(),
+        clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         books,
@@ -138,6 +144,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         batch: BatchLimits {
             events_max: config.batch.max_events,
             bytes_max: config.batch.max_bytes.as_usize(),
+            total_bytes: config.batch.total_bytes.as_usize(),
             age_max: config.batch.max_age.get(),
             inserts_per_second_max: config.clickhouse.inserts_per_second_max,
         },
@@ -146,7 +153,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         progress: Arc::default(),
         drain: watch::channel(false).1,
     };
-    Ok(Opened { shared, client: consumer(&client, config), metrics, health })
+    Ok(Opened { shared, client: consumer(&client, config), store, publisher, metrics, health })
 }
 
 /// Where ClickHouse is, for the store.
@@ -192,6 +199,11 @@ pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> eng
     }
 }
 
+/// What a consumer needs that reads as the group does and stays out of it: to look, not to meter.
+pub fn onlooker(config: &Config) -> ClientConfig {
+    consumer(&config.kafka.client_config(), config)
+}
+
 /// The settings on which the commit protocol rests; `docs/exactly-once.md` gives the reason for each.
 fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
     let session = config.kafka.session_timeout.get().as_millis();
@@ -209,8 +221,16 @@ fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
         .set("isolation.level", "read_committed");
-    // A busy consumer with the default back-off of a second is four times slower; prefetched bytes are memory.
-    for (name, value) in [("fetch.queue.backoff.ms", "10"), ("queued.max.messages.kbytes", "8192"), ("fetch.wait.max.ms", "100")] {
+    // A busy consumer with the default back-off of a second is four times slower. Prefetched records are memory: their bytes, some 300
+    // more for each, and whatever one answer of a broker unpacks to, which holds the least from every partition.
+    let fetching = [
+        ("fetch.queue.backoff.ms", "10"),
+        ("fetch.wait.max.ms", "100"),
+        ("fetch.message.max.bytes", "262144"),
+        ("queued.max.messages.kbytes", "8192"),
+        ("queued.min.messages", "20000"),
+    ];
+    for (name, value) in fetching {
         if !config.kafka.properties.contains_key(name) {
             client.set(name, value);
         }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use tracing::{error, warn};
 
-use super::clock;
 use super::log::Link;
 use super::partition::End;
 use super::patience::Patience;
@@ -27,12 +26,12 @@ const TOKENS_MAX: u8 = 10;
 /// Whatever means that the partition's life must end: see [`End`].
 pub async fn promise_and_write(link: &Link, shared: &Shared, origin: &Origin, batch: Batch, prev: Option<i64>) -> Result<i64, End> {
     same_topic(link, shared, origin).await?;
-    let ask = || shared.store.end_of_batches(&origin.source_epoch, &origin.topic, origin.partition);
+    let ask = || shared.tables.end_of_batches(&origin.source_epoch, &origin.topic, origin.partition);
     let end = shared.until_answered("read the end of `batches`", ask).await;
     if end != prev || prev.is_some_and(|prev| prev != batch.from) {
         return Err(End::Restart(format!("`batches` ends at {end:?}, this batch begins at {}", batch.from)));
     }
-    let intent = Intent::new(&batch, prev, &shared.hash_key_id, &origin.topic_id, clock::now());
+    let intent = Intent::new(&batch, prev, &shared.hash_key_id, &origin.topic_id, shared.now());
     link.commit(batch.from, intent.to_string()).await.map_err(|error| End::Rejoin(error.to_string()))?;
     write_promised(link, shared, origin, batch, &intent, false).await
 }
@@ -84,7 +83,7 @@ pub fn batch_row(intent: &Intent, record_time_max: Timestamp) -> BatchRow {
 /// A guard that tripped.
 pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp, row: &BatchRow) -> Result<(), End> {
     let block = sink::batches_row(row, origin, stamp);
-    let ask = || shared.store.batches_row(&origin.source_epoch, &origin.topic, origin.partition, stamp.from);
+    let ask = || shared.tables.batches_row(&origin.source_epoch, &origin.topic, origin.partition, stamp.from);
     let mut attempt = Attempt::default();
     loop {
         let insert = attempt.send(shared, &block).await?;
@@ -162,7 +161,7 @@ impl Written<'_> {
             months: &months,
             received: self.received,
         };
-        shared.until_answered("read the witnesses", || shared.store.witnesses(&range)).await
+        shared.until_answered("read the witnesses", || shared.tables.witnesses(&range)).await
     }
 }
 
@@ -225,7 +224,7 @@ impl Attempt {
 async fn publish_dead_letters(link: &Link, shared: &Shared, letters: &[DeadLetter]) {
     let mut stopped = None;
     let mut patience = Patience::default();
-    while let Err(error) = shared.publisher.dead_letters(link.partition(), letters).await {
+    while let Err(error) = shared.dead_letters.dead_letters(link.partition(), letters).await {
         if stopped.is_none() {
             shared.metrics.guard(StopKind::DeadLetter).inc();
             stopped = Some(shared.metrics.stopped());

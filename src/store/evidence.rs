@@ -158,9 +158,9 @@ struct WitnessRow {
 }
 
 /// The key columns of a witness row that come before `batch`: with them the primary key finds the rows of one partition.
-const HOURLY_KEY: &str =
+pub(super) const HOURLY_KEY: &str =
     "account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')";
-const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
+pub(super) const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
 
 impl Store {
     /// Everything that the decision on assignment needs, in one query.

@@ -57,6 +57,18 @@ labels! {
 }
 
 labels! {
+    /// What memory is held for.
+    Memory {
+        /// Batches that are open or being written.
+        Batches = "batches",
+        /// Records that were read and are not in a batch yet.
+        Records = "records",
+        /// The windows for duplicates.
+        Windows = "windows",
+    }
+}
+
+labels! {
     /// What became of one insert.
     Outcome {
         /// Written.
@@ -103,6 +115,7 @@ pub struct Metrics {
     pub dedupe_window_seconds: Gauge,
     /// `farebox_dedupe_ids`: of all partitions together.
     pub dedupe_ids: IntGauge,
+    memory: [IntGauge; Memory::ALL.len()],
     /// `farebox_consumer_lag_records`: of all partitions together.
     pub consumer_lag_records: IntGauge,
     /// `farebox_oldest_uncommitted_seconds`: of the partition furthest behind.
@@ -138,6 +151,11 @@ impl Metrics {
             &["table", "outcome"],
         )?;
         declare.add(&inserts)?;
+        let memory = IntGaugeVec::new(
+            opts("memory_bytes", "Memory held, by what it is held for, in all partitions together."),
+            &["held_for"],
+        )?;
+        declare.add(&memory)?;
         let build = IntGaugeVec::new(opts("build_info", "1, with the version that runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         declare.add(&build)?;
@@ -189,6 +207,7 @@ impl Metrics {
                 "How far back repeated ids are recognised: of the partition where it is least.",
             )?,
             dedupe_ids: declare.gauge("dedupe_ids", "Ids remembered to recognise repeated ones, in all partitions together.")?,
+            memory: Memory::ALL.map(|held_for| memory.with_label_values(&[held_for.as_str()])),
             consumer_lag_records: declare
                 .gauge("consumer_lag_records", "Records that wait in the partitions that this instance owns.")?,
             oldest_uncommitted_seconds: declare
@@ -213,6 +232,11 @@ impl Metrics {
     /// Alarms of this kind.
     pub fn alarm(&self, kind: Alarm) -> &IntCounter {
         &self.alarms[position(&Alarm::ALL, kind)]
+    }
+
+    /// How much memory is held for this.
+    pub fn set_memory(&self, held_for: Memory, bytes: usize) {
+        self.memory[position(&Memory::ALL, held_for)].set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// One insert into one of the tables of a batch; other tables are not counted.
@@ -336,6 +360,7 @@ mod tests {
             "farebox_guards_tripped_total{kind=\"foreign_commit\"} 0",
             "farebox_alarms_total{kind=\"window_shortened\"} 0",
             "farebox_batches_in_doubt 0",
+            "farebox_memory_bytes{held_for=\"windows\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
         }

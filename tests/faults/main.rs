@@ -18,6 +18,7 @@ mod kafka_retention;
 mod kafka_shutdown;
 mod kafka_topic;
 mod kafka_transactions;
+mod memory;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]

@@ -4,15 +4,22 @@
 mod bad_days;
 mod cli;
 mod commands;
+mod credits;
 mod demo;
 mod direct;
 mod docs;
 mod doctor;
 mod end_to_end;
 mod export;
+#[allow(dead_code)]
+#[path = "../sim/forming.rs"]
+mod forming;
 mod golden;
 mod harness;
 mod hostile;
+#[allow(dead_code)]
+#[path = "../sim/tables/mod.rs"]
+mod memory;
 mod money_views;
 #[path = "../support/odd.rs"]
 mod odd;
@@ -32,5 +39,6 @@ mod source;
 mod store;
 #[path = "../golden/story.rs"]
 mod story;
+mod tables;
 mod uniques;
 mod usage;
