@@ -67,8 +67,10 @@ pub struct BatchEnd {
     pub offset_from: i64,
     /// The topic's id then.
     pub topic_id: String,
-    /// The leader epoch of its last record; -1: unknown.
+    /// The leader epoch of its last record, or of the last one before when it has none; -1: unknown.
     pub leader_epoch: i32,
+    /// How many records it holds.
+    pub received: u64,
     /// The newest timestamp of a record up to its end.
     pub record_time_max: Timestamp,
     /// `prev` of the oldest row: not -1 when rows before it were lost.
@@ -137,6 +139,7 @@ struct FactsRow {
     offset_from: i64,
     topic_id: String,
     leader_epoch: i32,
+    received: u64,
     record_time_max_ms: i64,
     oldest_prev: i64,
     oldest_from: i64,
@@ -189,13 +192,13 @@ impl Store {
              SELECT b.*, w.witnesses AS witnesses, l.log AS log
              FROM (
                SELECT count() AS batches, max(r.offset_to) AS offset_to, argMax(r.offset_from, r.offset_to) AS offset_from,
-                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
+                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch, argMax(r.received, r.offset_to) AS received, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
                  argMin(r.prev, r.offset_from) AS oldest_prev, min(r.offset_from) AS oldest_from,
                  sum(greatest(0, r.offset_from - r.reach)) AS hole_offsets,
                  sum(greatest(0, least(r.reach, r.offset_to) - r.offset_from)) AS overlap_offsets,
                  countIf(r.reach >= 0 AND r.nth > 1 AND r.prev != r.before) AS broken_prevs
                FROM (
-                 SELECT offset_from, offset_to, topic_id, leader_epoch, record_time_max, prev, row_number() OVER w AS nth,
+                 SELECT offset_from, offset_to, topic_id, leader_epoch, received, record_time_max, prev, row_number() OVER w AS nth,
                    lagInFrame(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS before,
                    if(nth = 1, offset_from, max(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS reach
                  FROM batches WHERE {part} WINDOW w AS (ORDER BY offset_from, offset_to)
@@ -345,6 +348,7 @@ fn facts(row: FactsRow) -> Result<Facts, Error> {
         offset_from: row.offset_from,
         topic_id: row.topic_id,
         leader_epoch: row.leader_epoch,
+        received: row.received,
         record_time_max: Timestamp::from_millis(row.record_time_max_ms),
         oldest_prev: row.oldest_prev,
         oldest_from: row.oldest_from,

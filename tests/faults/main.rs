@@ -7,6 +7,7 @@ mod bench;
 mod clickhouse;
 mod clickhouse_dies;
 mod disk;
+mod duplicates;
 mod kafka;
 mod kafka_broker;
 mod kafka_letters;

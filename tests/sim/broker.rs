@@ -51,8 +51,6 @@ pub struct State {
     pub topic_id: u32,
     pub logs: Vec<Log>,
     pub committed: BTreeMap<i32, Committed>,
-    /// A planted fault: metadata of commits is dropped.
-    pub forgets_metadata: bool,
     past: BTreeMap<u32, Vec<Log>>,
     members: BTreeMap<String, Joined>,
     generation: i32,
@@ -84,7 +82,6 @@ impl Broker {
             topic_id: 1,
             logs: (0..partitions).map(|_| Log::default()).collect(),
             committed: BTreeMap::new(),
-            forgets_metadata: false,
             past: BTreeMap::new(),
             members: BTreeMap::new(),
             generation: 0,
@@ -178,11 +175,8 @@ impl Broker {
 
 impl State {
     /// Takes a commit of a member of this generation, whoever owns the partition.
-    fn take(&mut self, member: &Member, partition: i32, mut committed: Committed) -> bool {
+    fn take(&mut self, member: &Member, partition: i32, committed: Committed) -> bool {
         let valid = self.phase != Phase::Empty && member.generation == self.generation && self.members.contains_key(&member.id);
-        if self.forgets_metadata {
-            committed.metadata.clear();
-        }
         if valid {
             self.committed.insert(partition, committed);
         }

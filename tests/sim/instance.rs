@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::broker::{Broker, Seat};
 use super::gate::{Gate, Life};
 use super::member::{SimConsumer, SimQuestions};
+use super::planted::Planted;
 use super::prices;
 
 pub const TOPIC: &str = "t";
@@ -31,7 +32,7 @@ static HEALTH: LazyLock<Arc<Health>> = LazyLock::new(|| Arc::new(Health::new()))
 pub struct Setting {
     pub broker: Arc<Broker>,
     pub tables: Arc<dyn Tables>,
-    pub questions: Option<Arc<dyn Questions>>,
+    pub planted: Planted,
     pub prices: watch::Receiver<u64>,
     pub rules: Rules,
     pub batch: BatchLimits,
@@ -69,8 +70,8 @@ impl Instance {
             progress: Arc::<Progress>::default(),
             drain: draining,
         });
-        let questions = setting.questions.clone();
-        let questions = questions.unwrap_or_else(|| Arc::new(SimQuestions { broker: Arc::clone(&broker) }));
+        let planted = setting.planted;
+        let questions: Arc<dyn Questions> = Arc::new(SimQuestions { broker: Arc::clone(&broker), planted });
         let membership = Membership {
             owned: Arc::clone(&shared.owned),
             metrics: Arc::clone(&METRICS),
@@ -92,7 +93,7 @@ impl Instance {
             })
         };
         let connect = |on_revoke| {
-            let consumer = Arc::new(SimConsumer::new(&broker, &seat, on_revoke));
+            let consumer = Arc::new(SimConsumer::new(&broker, &seat, planted, on_revoke));
             Ok((consumer, questions))
         };
         let group = Group::join(membership, spawn, connect).unwrap();

@@ -14,10 +14,12 @@ use farebox::source::kafka::{Committed, Error, Member, OnRevoke, Polled, Rebalan
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::broker::{Answer, Broker, Seat};
+use super::planted::Planted;
 
 pub struct SimConsumer {
     broker: Arc<Broker>,
     seat: Arc<Seat>,
+    planted: Planted,
     client: Mutex<Client>,
     on_revoke: Mutex<OnRevoke>,
 }
@@ -48,7 +50,7 @@ fn failed(action: &'static str, code: RDKafkaErrorCode) -> Error {
 }
 
 impl SimConsumer {
-    pub fn new(broker: &Arc<Broker>, seat: &Arc<Seat>, on_revoke: OnRevoke) -> Self {
+    pub fn new(broker: &Arc<Broker>, seat: &Arc<Seat>, planted: Planted, on_revoke: OnRevoke) -> Self {
         let client = Client {
             subscribed: true,
             leaving: false,
@@ -57,7 +59,8 @@ impl SimConsumer {
             fetches: BTreeMap::new(),
             paused: Vec::new(),
         };
-        Self { broker: Arc::clone(broker), seat: Arc::clone(seat), client: Mutex::new(client), on_revoke: Mutex::new(on_revoke) }
+        let (client, on_revoke) = (Mutex::new(client), Mutex::new(on_revoke));
+        Self { broker: Arc::clone(broker), seat: Arc::clone(seat), planted, client, on_revoke }
     }
 
     fn client(&self) -> MutexGuard<'_, Client> {
@@ -198,7 +201,8 @@ impl Consumer for SimConsumer {
 
     fn commit(&self, partition: i32, offset: i64, metadata: &str) -> Result<(), Error> {
         let member = self.client().member.clone();
-        let answer = self.broker.commit(&member, partition, Committed { offset, metadata: metadata.as_bytes().to_vec() });
+        let metadata = self.planted.metadata(offset, metadata);
+        let answer = self.broker.commit(&member, partition, Committed { offset, metadata: metadata.clone().into_bytes() });
         tracing::debug!(seat = self.seat.name, partition, offset, metadata, ?answer, generation = member.generation, "commit");
         match answer {
             Answer::Made => Ok(()),
@@ -243,6 +247,7 @@ impl Consumer for SimConsumer {
 /// What an owner asks, through any client of the process.
 pub struct SimQuestions {
     pub broker: Arc<Broker>,
+    pub planted: Planted,
 }
 
 impl SimQuestions {
@@ -271,7 +276,8 @@ fn index(partition: i32) -> usize {
 #[async_trait]
 impl Questions for SimQuestions {
     async fn topic_id(&self) -> Result<String, Error> {
-        self.ask("describe the topic", |state| format!("topic-{}", state.topic_id)).await
+        let is_always_the_same = self.planted == Planted::NoTopicId;
+        self.ask("describe the topic", |state| format!("topic-{}", if is_always_the_same { 1 } else { state.topic_id })).await
     }
 
     async fn committed(&self, partition: i32) -> Result<Option<Committed>, Error> {
@@ -287,6 +293,7 @@ impl Questions for SimQuestions {
     }
 
     async fn offset_of_time(&self, partition: i32, time: Timestamp) -> Result<Option<i64>, Error> {
-        self.ask("look up an offset by time", |state| state.logs[index(partition)].offset_of_time(time)).await
+        let found = self.ask("look up an offset by time", |state| state.logs[index(partition)].offset_of_time(time)).await?;
+        Ok(found.filter(|_| self.planted != Planted::NoWindow))
     }
 }

@@ -16,7 +16,7 @@ pub enum Outcome {
     Right,
     /// Some partition stands still, and what `batches` says is in the tables exactly.
     Stopped(String),
-    /// Some partition stands still because the tables are damaged, as they are.
+    /// Some partition stands still, and the tables are not what `batches` says: that is why.
     StoppedDamaged(String),
     /// Right but for repeated events that nothing could tell any more.
     Otherwise(String),
@@ -63,7 +63,7 @@ fn judge(world: &World, course: Course) -> Outcome {
     let findings = truth::compare(world, &stopped.keys().copied().collect::<BTreeSet<_>>());
     let why = stopped.first_key_value().map(|(partition, why)| format!("partition {partition}: {why}"));
     match (why, findings.wrong.first(), findings.otherwise.first()) {
-        (Some(why), Some(_), _) if world.is_damaged() => Outcome::StoppedDamaged(why),
+        (Some(why), Some(_), _) if !world.extraordinary.is_empty() => Outcome::StoppedDamaged(why),
         (why, Some(wrong), _) => Outcome::Failed(match why {
             Some(why) => format!("{wrong} (stopped: {why})"),
             None => wrong.clone(),

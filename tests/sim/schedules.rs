@@ -77,6 +77,48 @@ fn no_extraordinary_fault_is_silently_wrong() {
     }
 }
 
+/// With this piece taken out, some run of the class must fail.
+fn must_be_noticed(planted: Planted, class: Class) {
+    const ENOUGH: u64 = 10_000;
+    let began = Instant::now();
+    let noticed = (0..ENOUGH).find_map(|seed| match run(class, seed, planted) {
+        Outcome::Failed(what) => Some((seed, what)),
+        _ => None,
+    });
+    let (seed, what) = noticed.unwrap_or_else(|| panic!("{planted:?} was not noticed in {ENOUGH} runs"));
+    println!("{planted:?}: run {seed} of class {} in {:?}: {what}", class.name(), began.elapsed());
+}
+
+#[test]
+fn tokens_are_needed() {
+    must_be_noticed(Planted::NoToken, Class::Ordinary);
+}
+
+#[test]
+fn witnesses_are_needed() {
+    must_be_noticed(Planted::NoWitness, Class::Ordinary);
+}
+
+#[test]
+fn intents_are_needed() {
+    must_be_noticed(Planted::NoIntent, Class::Ordinary);
+}
+
+#[test]
+fn the_topics_id_is_needed() {
+    must_be_noticed(Planted::NoTopicId, Class::Recreate);
+}
+
+#[test]
+fn batches_must_be_written_last() {
+    must_be_noticed(Planted::BatchesFirst, Class::Ordinary);
+}
+
+#[test]
+fn the_rebuilt_window_is_needed() {
+    must_be_noticed(Planted::NoWindow, Class::Ordinary);
+}
+
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     for seed in 0..20 {
@@ -103,7 +145,8 @@ fn replay() {
     let class = Class::parse(class).expect("a class");
     let seed = seed.parse().expect("a number");
     tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_timer(Virtual).with_ansi(false).init();
-    let outcome = run(class, seed, Planted::Nothing);
+    let planted = env::var("SIM_PLANTED").map_or(Planted::Nothing, |name| Planted::parse(&name).expect("a planted fault"));
+    let outcome = run(class, seed, planted);
     println!("{wanted}: {outcome}");
     assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome}");
 }

@@ -80,7 +80,6 @@ impl World {
         let rates = Arc::new(Rates::draw(&dice));
         let partitions = *dice.pick(&[1, 1, 1, 2, 3]);
         let broker = Broker::new(&dice, &rates, partitions);
-        broker.state().forgets_metadata = planted == Planted::NoIntent;
         let server = Server::new();
         if planted == Planted::NoToken {
             server.set_tokens_max(0);
@@ -170,7 +169,7 @@ impl World {
         let setting = Setting {
             broker: Arc::clone(&self.broker),
             tables,
-            questions: None,
+            planted: self.planted,
             prices: self.prices.subscribe(),
             rules: self.rules.clone(),
             batch: self.batch,
@@ -406,11 +405,6 @@ impl World {
             }
         }
         None
-    }
-
-    /// Whether tables were put back or emptied: nobody can say then that they hold what `batches` says.
-    pub fn is_damaged(&self) -> bool {
-        self.extraordinary.iter().any(|kind| kind.starts_with("restore") || *kind == "tokens")
     }
 
     pub fn problem(&self) -> Option<String> {

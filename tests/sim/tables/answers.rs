@@ -173,6 +173,7 @@ fn batch_end(batches: &[Arc<Part>], of: Of<'_>) -> Option<BatchEnd> {
         offset_from: newest.offset_from,
         topic_id: newest.topic_id.clone(),
         leader_epoch: newest.leader_epoch,
+        received: newest.received,
         record_time_max: Timestamp::from_millis(rows.iter().map(|row| row.record_time_max).max().unwrap_or_default()),
         oldest_prev: oldest.prev,
         oldest_from: oldest.offset_from,
