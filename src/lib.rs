@@ -41,6 +41,9 @@ pub mod publish;
 #[cfg(feature = "service")]
 pub mod runtime;
 
+/// Credits: entries that add or take, and the balance as a fold of them and of usage.
+pub mod ledger;
+
 /// Metrics, logs, health.
 #[cfg(feature = "service")]
 pub mod telemetry;

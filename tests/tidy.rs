@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Told everything, answering with values: no clock, network, disk, randomness, threads or logging.
-const PURE: [&str; 7] = ["model", "decode", "dedupe", "aggregate", "book", "price", "engine"];
+const PURE: [&str; 8] = ["model", "decode", "dedupe", "aggregate", "book", "price", "engine", "ledger"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -6,6 +6,7 @@
 
 mod change;
 mod error;
+mod export;
 mod file;
 mod key;
 mod plan;
@@ -14,6 +15,7 @@ mod section;
 
 pub use change::{Change, Effect, Fact};
 pub use error::{Error, Refusal};
+pub use export::Version;
 pub use file::{BookFile, parse};
 pub use plan::{Plan, plan};
 pub use row::{COLUMNS, Kind, Row};

@@ -60,7 +60,7 @@ pub fn plan(
 }
 
 /// Rows of one thing, as they follow one another in time; of two for one moment the later version.
-type History<'a> = BTreeMap<Timestamp, &'a Row>;
+pub(super) type History<'a> = BTreeMap<Timestamp, &'a Row>;
 
 struct Planner<'a> {
     current: &'a Book,
@@ -267,15 +267,15 @@ impl<'a> Planner<'a> {
 }
 
 /// Whether a row came from a section without `valid_from`: it holds for all time or from the moment it was applied.
-fn is_undated(row: &Row) -> bool {
+pub(super) fn is_undated(row: &Row) -> bool {
     row.valid_from.millis() == 0 || row.valid_from == row.applied_at
 }
 
-fn history<'a>(rows: &[&'a Row]) -> History<'a> {
+pub(super) fn history<'a>(rows: &[&'a Row]) -> History<'a> {
     rows.iter().map(|row| (row.valid_from, *row)).collect() // a later version takes the place of an earlier one
 }
 
-fn in_force<'a>(history: &History<'a>, at: Timestamp) -> Option<&'a Row> {
+pub(super) fn in_force<'a>(history: &History<'a>, at: Timestamp) -> Option<&'a Row> {
     history.range(..=at).next_back().map(|(_, row)| *row)
 }
 
@@ -327,4 +327,4 @@ impl<'a> Priced<'a> {
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(super) mod tests;

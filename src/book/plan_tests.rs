@@ -5,7 +5,7 @@ use super::*;
 
 const NONE_CLOSED: Timestamp = Timestamp::from_millis(0);
 
-fn at(text: &str) -> Timestamp {
+pub fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).expect("RFC 3339")
 }
 
@@ -20,7 +20,7 @@ fn try_apply(book: &Book, text: &str, now: &str) -> Result<(Book, Plan), Error> 
 }
 
 #[track_caller]
-fn apply(book: &Book, text: &str, now: &str) -> (Book, Plan) {
+pub fn apply(book: &Book, text: &str, now: &str) -> (Book, Plan) {
     try_apply(book, text, now).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -283,7 +283,7 @@ fn a_new_thing_shows_what_it_says() {
 }
 
 /// Files that may follow one another: few accounts, platforms, prices and moments, so that they meet.
-fn files() -> impl Strategy<Value = Vec<String>> {
+pub fn files() -> impl Strategy<Value = Vec<String>> {
     let section = (0_usize..4, 0_usize..3, 0_usize..3, 0_usize..3).prop_map(|(kind, which, cost, from)| {
         let section = match kind {
             0 => format!("[[account]]\nid = \"a{which}\"\nname = \"n{cost}\"\n"),

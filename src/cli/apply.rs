@@ -18,14 +18,15 @@ use crate::store::{Store, Unique};
 const RACES_MAX: usize = 10;
 
 pub(super) async fn apply(config: Config, options: Apply, format: Format) -> anyhow::Result<()> {
-    let file = read(&options.file)?;
+    let Some(file) = &options.file else { return show_book(&config, &options, format).await };
+    let file = read(file)?;
     let store = Store::new(&runtime::settings_of_store(&config)).map_err(runtime::Error::from).map_err(marked)?;
     let failed = |error| marked(runtime::Error::from(error));
     for _ in 0..RACES_MAX {
         let current = store.book().await.map_err(failed)?;
         runtime::refuse_problems(&current).map_err(marked)?;
         let closed_to = store.closed_to().await.map_err(failed)?;
-        let plan = book::plan(&current, &file, clock::now(), &applied_by(), closed_to, options.backdate).map_err(mend)?;
+        let plan = book::plan(&current, &file, clock::now(), &super::person(), closed_to, options.backdate).map_err(mend)?;
         refuse_regridding(&store, &plan).await?;
         if options.backdate && plan.backdated_to.is_some() {
             eprintln!("farebox: prices of closed time change; what was stored keeps its cost until it is rated again");
@@ -39,6 +40,30 @@ pub(super) async fn apply(config: Config, options: Apply, format: Format) -> any
         }
     }
     anyhow::bail!("others applied price books {RACES_MAX} times while this one was planned; try again")
+}
+
+/// What the database has: as a file, or version by version.
+async fn show_book(config: &Config, options: &Apply, format: Format) -> anyhow::Result<()> {
+    let store = Store::new(&runtime::settings_of_store(config)).map_err(runtime::Error::from).map_err(marked)?;
+    let book = store.book().await.map_err(runtime::Error::from).map_err(marked)?;
+    runtime::refuse_problems(&book).map_err(marked)?;
+    if options.export {
+        return Ok(output::text(&book.to_file())?);
+    }
+    if book.version() == 0 {
+        eprintln!("farebox: no price book was applied yet");
+    }
+    for version in book.versions() {
+        if format == Format::Json {
+            output::line(&json!(version).to_string())?;
+            continue;
+        }
+        output::line(&format!("version {}, applied at {} by {}", version.version, version.applied_at, version.applied_by))?;
+        for change in &version.changes {
+            output::line(&format!("  {change}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Usage of an account that was unknown lies on the days and sessions of unknown accounts; another grid for the same time would
@@ -64,13 +89,6 @@ pub(super) fn read(path: &Path) -> anyhow::Result<BookFile> {
 
 fn mend(error: book::Error) -> anyhow::Error {
     Mend(Box::new(error)).into()
-}
-
-fn applied_by() -> String {
-    std::env::var("USER")
-        .ok()
-        .filter(|user| !user.is_empty() && !user.chars().any(char::is_control))
-        .unwrap_or_else(|| "unknown".into())
 }
 
 fn show(format: Format, plan: &Plan, dry_run: bool) -> anyhow::Result<()> {

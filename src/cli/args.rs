@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Duration;
-use crate::model::Timestamp;
+use crate::model::{Credits, Timestamp};
 
 /// Meters AI agents: usage events from Kafka become 24-hour sessions and costs in ClickHouse, exactly once.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ pub(super) enum Verb {
     Migrate(Migrate),
     /// Applies a price book: accounts, prices, budgets, packages
     #[command(
-        after_help = "Example:\n  farebox apply book.toml --dry-run\n  farebox apply book.toml\n\nIt adds and changes, it never removes: what the file lacks stays and is listed."
+        after_help = "Example:\n  farebox apply book.toml --dry-run\n  farebox apply book.toml\n  farebox apply --export > book.toml\n\nIt adds and changes, it never removes: what the file lacks stays and is listed."
     )]
     Apply(Apply),
     /// Checks the configuration, and a price book, without connecting to anything
@@ -83,6 +83,14 @@ pub(super) enum Verb {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// Gives credits, puts right, pays back; shows the ledger and the balances
+    #[command(
+        after_help = "Example:\n  farebox credits grant acme 500 --key welcome-acme --expires 2026-12-31 --note 'first year'\n  \
+                      farebox credits balance acme\n  farebox credits history acme --format csv > ledger.csv\n\n\
+                      The same --key with the same content answers the entry that is there; with other content it is refused. \
+                      An entry is never changed: put it right with another one."
+    )]
+    Credits(CreditsVerb),
     /// Connects to everything and says what is not in order, and what to do
     #[command(
         after_help = "Example:\n  farebox doctor --config farebox.toml\n  farebox doctor --format json | jq -r 'select(.state != \"ok\")'\n\n\
@@ -111,6 +119,11 @@ pub(super) enum Verb {
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
     )]
     Produce(Produce),
+    /// Shows the partitions that stand still, why, and what can be done about it
+    #[command(after_help = "Example:\n  farebox recover\n  farebox recover --partition 3 --yes\n\n\
+                      It turns no guard off: the next start decides anew, and stops again where the evidence still stands. \
+                      Exit code 0 when nothing stands still, or nothing does any more. docs/recovery.md tells of each kind.")]
+    Recover(super::recover::Options),
     /// Publishes events of one's own, from flags or a file, and waits until Kafka has them
     #[command(
         arg_required_else_help = true,
@@ -136,6 +149,20 @@ pub(super) enum Verb {
                       A day without usage has no row."
     )]
     Usage(Usage),
+    /// Lists and shows rejected events, and sends them again once their cause is mended
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  farebox rejected list --reason time_out_of_range --since 1d\n  farebox rejected show 3/1017\n  \
+                      farebox rejected replay --reason time_out_of_range --since 1d --yes"
+    )]
+    Rejected(super::rejected::Options),
+    /// Holds what is promised against what the tables and Kafka have
+    #[command(
+        after_help = "Example:\n  farebox verify\n  farebox verify --from 2026-03-01 --to 2026-03-31 --format json | jq -r 'select(.verdict != \"ok\")'\n\n\
+                      Days are the accounts' own; without them, every day that usage_log still proves. It changes nothing and may run while \
+                      instances do. Exit code 1 when a check fails. docs/guarantees.md says what each check means."
+    )]
+    Verify(super::verify::Options),
     /// Serves ClickHouse's HTTP interface from its library; the demo starts this in a process of its own
     #[command(
         hide = true,
@@ -157,13 +184,20 @@ pub(super) struct Migrate {
 #[derive(Debug, clap::Args)]
 pub(super) struct Apply {
     /// The price book, a TOML file
-    pub(super) file: PathBuf,
+    #[arg(required_unless_present_any = ["export", "history"])]
+    pub(super) file: Option<PathBuf>,
     /// Prints what would change, and changes nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Allows prices that begin in time already closed, and prints what changes per account and day
+    /// Allows prices that begin in time already closed
     #[arg(long)]
     pub(super) backdate: bool,
+    /// Writes the book of the database as a file to standard output: applying that changes nothing
+    #[arg(long, conflicts_with_all = ["file", "history", "dry_run", "backdate"])]
+    pub(super) export: bool,
+    /// Shows every version: when, by whom, what it changed
+    #[arg(long, conflicts_with_all = ["file", "dry_run", "backdate"])]
+    pub(super) history: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -296,6 +330,63 @@ pub(super) struct Usage {
     pub(super) days: Days,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct CreditsVerb {
+    #[command(subcommand)]
+    pub(super) verb: CreditsVerbs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CreditsVerbs {
+    /// Gives credits
+    Grant {
+        #[command(flatten)]
+        entry: NewEntry,
+        /// The last day, of the account, on which they can be used; without it they stay
+        #[arg(long, value_name = "DATE", value_parser = date)]
+        expires: Option<NaiveDate>,
+    },
+    /// Puts a balance right
+    Adjust {
+        #[command(flatten)]
+        entry: NewEntry,
+        /// Takes the amount instead of adding it
+        #[arg(long)]
+        take: bool,
+    },
+    /// Takes credits that are paid back
+    Refund {
+        #[command(flatten)]
+        entry: NewEntry,
+    },
+    /// Shows an account's entries, the oldest first
+    History {
+        /// The account, as its events name it
+        account: String,
+    },
+    /// Shows what an account has left, or all accounts
+    Balance {
+        /// The account, as its events name it; without it: all
+        account: Option<String>,
+    },
+}
+
+/// An entry of the ledger, as a person writes it.
+#[derive(Debug, clap::Args)]
+pub(super) struct NewEntry {
+    /// The account, as its events name it
+    pub(super) account: String,
+    /// Credits: digits, optionally a point and at most nine more
+    #[arg(value_parser = credits, allow_negative_numbers = true)]
+    pub(super) amount: Credits,
+    /// A name for this entry that no other entry of the account has; made before the first try, kept in retries
+    #[arg(long, value_parser = key)]
+    pub(super) key: String,
+    /// For whoever reads the ledger
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = note)]
+    pub(super) note: String,
+}
+
 /// Days, the first and the last included.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Days {
@@ -366,6 +457,28 @@ fn parts_per_million(text: &str) -> Result<u32, String> {
     let share: rust_decimal::Decimal = text.parse().map_err(|_| wrong())?;
     let parts = share.checked_mul(rust_decimal::Decimal::from(1_000_000)).ok_or_else(wrong)?;
     u32::try_from(parts.trunc()).ok().filter(|parts| *parts <= 1_000_000 && !share.is_sign_negative()).ok_or_else(wrong)
+}
+
+/// An amount that an entry can have.
+fn credits(text: &str) -> Result<Credits, String> {
+    let amount: Credits = text.parse().map_err(|_| {
+        format!("`{text}` is no amount of credits: write at most 12 digits, optionally a point and at most 9 more, like 12.5")
+    })?;
+    if amount == Credits::ZERO { Err("an entry of 0 credits says nothing".to_owned()) } else { Ok(amount) }
+}
+
+fn key(text: &str) -> Result<String, String> {
+    short(text, 128)
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| "a key has 1 to 128 characters, none of them a control character".to_owned())
+}
+
+fn note(text: &str) -> Result<String, String> {
+    short(text, 1024).ok_or_else(|| "a note has at most 1024 characters on one line".to_owned())
+}
+
+fn short(text: &str, characters_max: usize) -> Option<String> {
+    (text.chars().count() <= characters_max && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 /// A date of the calendar that the tables can hold.

@@ -10,19 +10,24 @@ mod args;
 mod check;
 mod completions;
 mod config;
+mod credits;
 mod doctor;
 mod exit;
 mod export;
+mod kafka;
 mod migrate;
 mod output;
 mod preview;
 mod produce;
 mod progress;
+mod recover;
+mod rejected;
 mod run;
 mod send;
 mod stream;
 mod tail;
 mod usage;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,6 +64,8 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Man { folder } => return completions::man(folder),
         Verb::Export(options) => options.refusal(),
         Verb::Usage(options) => options.days.refusal(),
+        Verb::Verify(options) => options.days.refusal(),
+        Verb::Rejected(options) => options.refusal(),
         _ => None,
     };
     if let Some(reason) = refusal {
@@ -88,7 +95,11 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
+        Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
+        Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
+        Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),
+        Verb::Rejected(options) => asynchronous(rejected::rejected(config, options, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
         Verb::EmbeddedClickhouse(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),
@@ -100,6 +111,14 @@ fn configuration(common: &args::Common) -> Result<Config, crate::config::Error> 
     let mut set = common.set.clone();
     set.extend(common.log_level.iter().map(|level| format!("log.level={level}")));
     Config::load(&Inputs { file: common.config.clone(), environment: std::env::vars_os().collect(), set })
+}
+
+/// Who asks, for the record.
+fn person() -> String {
+    std::env::var("USER")
+        .ok()
+        .filter(|user| !user.is_empty() && !user.chars().any(char::is_control))
+        .unwrap_or_else(|| "unknown".into())
 }
 
 fn asynchronous(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -40,6 +40,7 @@ pub(super) async fn usage(config: Config, options: Usage, format: Format) -> any
     show(format, &days)?;
     if format == Format::Table {
         tell(&days, zone.name());
+        tell_balance(&store, account).await.map_err(failed)?;
     }
     Ok(())
 }
@@ -159,8 +160,9 @@ fn show(format: Format, days: &[Day]) -> Result<(), output::Failed> {
             };
             let rows: Vec<Vec<Value>> = days.iter().map(row).collect();
             let total = |at: usize| {
-                let sum = days.iter().try_fold(0_i128, |sum, day| sum.checked_add(output::nanos(day.costs.amounts()[at])?));
-                sum.map_or(Value::Null, |sum| output::amount(format, &Credits::from_nanos(sum).to_string()))
+                let sum =
+                    days.iter().try_fold(Credits::ZERO, |sum, day| sum.checked_add(Credits::parse_sum(day.costs.amounts()[at])?));
+                sum.map_or(Value::Null, |sum| output::amount(format, &sum.to_string()))
             };
             let mut last = vec![json!("total"), json!(days.iter().map(|day| day.sessions).sum::<u64>())];
             last.extend((0..COSTS.len()).map(total));
@@ -192,6 +194,20 @@ fn show(format: Format, days: &[Day]) -> Result<(), output::Failed> {
             output::rows(format, &columns, days.iter().map(row))
         }
     }
+}
+
+/// What is left, of an account that has credits.
+async fn tell_balance(store: &Store, account: &str) -> Result<(), store::Error> {
+    if store.ledger(account).await?.is_empty() {
+        return Ok(());
+    }
+    for balance in store.balances(Some(account)).await? {
+        eprintln!(
+            "farebox: the balance is {} credits",
+            output::amount(Format::Table, &balance.balance).as_str().unwrap_or_default()
+        );
+    }
+    Ok(())
 }
 
 /// What the table leaves out.

@@ -46,6 +46,19 @@ macro_rules! fixed_point {
                 self.0
             }
 
+            /// A sum as the tables give it: any sign, any number of digits that fits. Never for what a person or an event says.
+            pub fn parse_sum(text: &str) -> Option<Self> {
+                let (digits, sign) = text.strip_prefix('-').map_or((text, 1), |digits| (digits, -1));
+                let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+                let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                if !is_digits(whole) || !is_digits(fraction) || fraction.len() > DIGITS_AFTER_POINT_MAX {
+                    return None;
+                }
+                let fraction: i128 = format!("{fraction:0<9}").parse().ok()?;
+                let whole: i128 = whole.parse().ok()?;
+                whole.checked_mul(NANOS_PER_UNIT)?.checked_add(fraction)?.checked_mul(sign).map(Self)
+            }
+
             /// The sum, or `None` when it does not fit.
             pub fn checked_add(self, other: Self) -> Option<Self> {
                 self.0.checked_add(other.0).map(Self)
@@ -158,6 +171,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_has_any_sign_and_size() {
+        for (text, nanos) in [("-1.5", -1_500_000_000), ("-0.000000001", -1), ("1000000000000", 1_000_000_000_000_000_000_000)] {
+            assert_eq!(Credits::parse_sum(text).map(Credits::nanos), Some(nanos), "{text}");
+        }
+        for text in ["", "-", "1.", ".5", "--1", "+1", "1e3", "0.0000000001", "99999999999999999999999999999999999999"] {
+            assert_eq!(Credits::parse_sum(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_negative_amount_prints_its_sign_once() {
         assert_eq!(Credits::from_nanos(-1_500_000_000).to_string(), "-1.5");
         assert_eq!(Credits::from_nanos(-1).to_string(), "-0.000000001");
@@ -168,6 +191,8 @@ mod tests {
         fn decimals_round_trip(nanos in 0_i128..1_000_000_000_000_000_000_000) {
             let credits = Credits::from_nanos(nanos);
             prop_assert_eq!(credits.to_string().parse::<Credits>(), Ok(credits));
+            let debt = Credits::from_nanos(-nanos);
+            prop_assert_eq!(Credits::parse_sum(&debt.to_string()), Some(debt));
             let decimal = credits.to_decimal().expect("21 digits fit in 96 bits");
             prop_assert_eq!(decimal.to_string(), credits.to_string());
             prop_assert_eq!(Credits::from_decimal(decimal), Ok(credits));

@@ -91,6 +91,11 @@ impl Day {
         Month(date.year() as u32 * 100 + date.month())
     }
 
+    /// The day of a date; clamped to what `Date` holds.
+    pub fn from_date(date: NaiveDate) -> Self {
+        Self::from_epoch_days(i64::from(date.to_epoch_days()))
+    }
+
     /// The same date for chrono.
     pub fn to_date(self) -> NaiveDate {
         NaiveDate::from_epoch_days(i32::from(self.0)).unwrap_or_default() // 65 536 days end in 2149
@@ -140,6 +145,14 @@ impl Zone {
         self.0.name()
     }
 
+    /// Whether a date is in this zone's calendar: Apia has no 2011-12-30.
+    pub fn has_day(self, day: Day) -> bool {
+        let midnight = i64::from(day.epoch_days()) * 86_400;
+        // Clocks differ from UTC by less than a day.
+        let date = |seconds| self.0.timestamp_opt(seconds, 0).single().map(|time| time.naive_local().date());
+        (-24..48).any(|hour| date(midnight + hour * 3_600) == Some(day.to_date()))
+    }
+
     /// The day and the hour of a moment on this zone's clock.
     ///
     /// The hour's start is the moment less the minutes and seconds that the local clock shows, so it never lies
@@ -149,10 +162,7 @@ impl Zone {
         let seconds = at.seconds();
         let local = self.0.timestamp_opt(seconds, 0).single().map(|time| time.naive_local()).unwrap_or_default(); // never ambiguous: from UTC
         let into_hour = i64::from(local.minute() * 60 + local.second());
-        LocalTime {
-            day: Day::from_epoch_days(i64::from(local.date().to_epoch_days())),
-            hour: Timestamp::from_seconds(seconds - into_hour),
-        }
+        LocalTime { day: Day::from_date(local.date()), hour: Timestamp::from_seconds(seconds - into_hour) }
     }
 }
 
@@ -181,6 +191,13 @@ mod tests {
         for (zone, time, day, hour) in cases {
             assert_eq!(local(zone, time), (day.to_owned(), hour.to_owned()), "{zone} {time}");
         }
+    }
+
+    #[test]
+    fn a_date_that_a_zone_skipped_is_none_of_its_days() {
+        let has = |zone: &str, date: &str| Zone::parse(zone).expect("known").has_day(Day::from_date(date.parse().expect("a date")));
+        assert!(!has("Pacific/Apia", "2011-12-30"));
+        assert!(has("Pacific/Apia", "2011-12-29") && has("Pacific/Apia", "2011-12-31") && has("Africa/Cairo", "2026-04-24"));
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Books {
                 failed = failure;
             }
         });
+        Self::of(newest)
+    }
+
+    /// Whatever `newest` holds.
+    pub fn of(newest: watch::Receiver<Arc<Prices>>) -> Self {
         Self { newest }
     }
 

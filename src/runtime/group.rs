@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -17,9 +16,9 @@ use tracing::{debug, info, warn};
 
 use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
 use super::progress::Progress;
-use crate::publish::Publisher;
+use super::world::{Consumer, Questions};
 use crate::source::Chunk;
-use crate::source::kafka::{Error, Handle, Member, Polled, Rebalance};
+use crate::source::kafka::{Error, Member, OnRevoke, Polled, Rebalance};
 use crate::telemetry::{Health, Heartbeat, Memory, Metrics};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
@@ -35,14 +34,6 @@ pub type SpawnOwner = Box<dyn Fn(PartitionLog) -> JoinHandle<()> + Send>;
 
 /// What the group needs to know.
 pub struct Membership {
-    /// librdkafka's configuration.
-    pub client: ClientConfig,
-    /// The events topic.
-    pub topic: Arc<str>,
-    /// The topic's id where the broker gives none (the embedded broker).
-    pub fixed_topic_id: Option<Arc<str>>,
-    /// Whose handle asks for the topic's id.
-    pub publisher: Arc<Publisher>,
     /// How many partitions are ours, for everyone to see.
     pub owned: Arc<AtomicUsize>,
     /// Counters.
@@ -58,9 +49,10 @@ pub struct Membership {
 }
 
 /// The polling thread's memory.
-pub struct Group {
+pub struct Group<C> {
     membership: Membership,
-    handle: Arc<Handle>,
+    handle: Arc<C>,
+    questions: Arc<dyn Questions>,
     spawn: SpawnOwner,
     commands: Receiver<Command>,
     sender: Sender<Command>,
@@ -80,19 +72,23 @@ struct Owned {
     chunk: Chunk,
 }
 
-impl Group {
-    /// Joins the group.
+impl<C: Consumer> Group<C> {
+    /// Joins the group with the consumer that `connect` makes; gives it what is to be called when partitions are taken away.
     ///
     /// # Errors
     /// A setting that librdkafka refuses.
-    pub fn join(membership: Membership, spawn: SpawnOwner) -> Result<Self, Error> {
+    pub fn join(
+        membership: Membership,
+        spawn: SpawnOwner,
+        connect: impl FnOnce(OnRevoke) -> Result<(Arc<C>, Arc<dyn Questions>), Error>,
+    ) -> Result<Self, Error> {
         let settled = Arc::<Mutex<BTreeMap<i32, i64>>>::default();
         let for_callback = Arc::clone(&settled);
         let on_revoke = move || std::mem::take(&mut *lock(&for_callback)).into_iter().collect();
-        let handle = Arc::new(Handle::new(&membership.client, &membership.topic, Box::new(on_revoke))?);
+        let (handle, questions) = connect(Box::new(on_revoke))?;
         let (sender, commands) = std::sync::mpsc::channel();
         let member = handle.member();
-        Ok(Self { membership, handle, spawn, commands, sender, assignment: 0, member, owned: BTreeMap::new(), settled })
+        Ok(Self { membership, handle, questions, spawn, commands, sender, assignment: 0, member, owned: BTreeMap::new(), settled })
     }
 
     /// Polls until `stop` is set, then leaves the group.
@@ -109,13 +105,22 @@ impl Group {
                 break Err(error);
             }
         };
-        self.forget();
-        self.handle.close();
-        self.membership.heartbeat.finish();
+        self.end();
         outcome
     }
 
-    fn turn(&mut self) -> Result<(), Error> {
+    /// Leaves the group.
+    pub fn end(&mut self) {
+        self.forget();
+        self.handle.close();
+        self.membership.heartbeat.finish();
+    }
+
+    /// Does what the owners ask for, then polls once.
+    ///
+    /// # Errors
+    /// As [`Group::run`].
+    pub fn turn(&mut self) -> Result<(), Error> {
         let ended: Vec<(u64, i32)> = self.ended().collect();
         self.obey();
         // An owner ends by itself only after it asked to leave the group, or when the service ends.
@@ -200,10 +205,11 @@ impl Group {
                 partition,
                 assignment: self.assignment,
                 commands: self.sender.clone(),
-                handle: Arc::clone(&self.handle),
-                publisher: Arc::clone(&self.membership.publisher),
-                topic: Arc::clone(&self.membership.topic),
-                fixed_topic_id: self.membership.fixed_topic_id.clone(),
+                wake: {
+                    let handle = Arc::clone(&self.handle);
+                    Arc::new(move || handle.wake())
+                },
+                questions: Arc::clone(&self.questions),
             };
             let log = PartitionLog { link, start: 0, deliveries: receiver, held_bytes: Arc::clone(&held_bytes) };
             let task = (self.spawn)(log);

@@ -6,16 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::world::Questions;
 use crate::model::Timestamp;
-use crate::publish::Publisher;
 use crate::source::Chunk;
-use crate::source::kafka::{self, Committed, Error, Handle};
-
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::source::kafka::Error;
 
 /// What the polling thread hands over.
 #[derive(Debug)]
@@ -57,6 +54,9 @@ pub enum CommitFailed {
     Kafka(#[from] Error),
 }
 
+/// Makes the polling thread look at its commands at once.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
 /// One partition while we own it: its deliveries, and the link to ask and to commit through.
 pub struct PartitionLog {
     pub(super) link: Link,
@@ -71,10 +71,8 @@ pub struct Link {
     pub(super) partition: i32,
     pub(super) assignment: u64,
     pub(super) commands: Sender<Command>,
-    pub(super) handle: Arc<Handle>,
-    pub(super) publisher: Arc<Publisher>,
-    pub(super) topic: Arc<str>,
-    pub(super) fixed_topic_id: Option<Arc<str>>,
+    pub(super) wake: Wake,
+    pub(super) questions: Arc<dyn Questions>,
 }
 
 impl PartitionLog {
@@ -114,6 +112,11 @@ impl Link {
         self.partition
     }
 
+    /// Whom to ask about the log.
+    pub fn questions(&self) -> &dyn Questions {
+        &*self.questions
+    }
+
     /// Commits an offset with an intent (or `""` for none).
     ///
     /// # Errors
@@ -135,31 +138,12 @@ impl Link {
         self.send(Command::Rejoin { assignment: self.assignment });
     }
 
-    /// The committed offset with its metadata.
-    ///
-    /// # Errors
-    /// No answer, or a refusal.
-    pub async fn committed(&self) -> Result<Option<Committed>, Error> {
-        let (handle, partition) = (Arc::clone(&self.handle), self.partition);
-        blocking(move || handle.committed(partition, QUESTION_TIMEOUT)).await
-    }
-
-    /// The log's first offset and the one behind its last record.
-    ///
-    /// # Errors
-    /// No answer, or a refusal.
-    pub async fn bounds(&self) -> Result<(i64, i64), Error> {
-        let (publisher, topic, partition) = (Arc::clone(&self.publisher), Arc::clone(&self.topic), self.partition);
-        blocking(move || kafka::bounds(publisher.client(), &topic, partition, QUESTION_TIMEOUT)).await
-    }
-
     /// The first offset whose record is not older than `time`.
     ///
     /// # Errors
     /// No answer, or a refusal.
     pub async fn offset_of_time(&self, time: Timestamp) -> Result<Option<i64>, Error> {
-        let (publisher, topic, partition) = (Arc::clone(&self.publisher), Arc::clone(&self.topic), self.partition);
-        blocking(move || kafka::offset_of_time(publisher.client(), &topic, partition, time, QUESTION_TIMEOUT)).await
+        self.questions.offset_of_time(self.partition, time).await
     }
 
     /// The topic's id now.
@@ -167,24 +151,13 @@ impl Link {
     /// # Errors
     /// No answer, or a refusal.
     pub async fn topic_id(&self) -> Result<String, Error> {
-        if let Some(id) = &self.fixed_topic_id {
-            return Ok(id.to_string());
-        }
-        let (publisher, topic) = (Arc::clone(&self.publisher), Arc::clone(&self.topic));
-        blocking(move || kafka::topic_id(publisher.client(), &topic, QUESTION_TIMEOUT)).await
+        self.questions.topic_id().await
     }
 
     fn send(&self, command: Command) {
         // A polling thread that ended revoked us first; nobody is left to mind.
         if self.commands.send(command).is_ok() {
-            self.handle.wake();
+            (self.wake)();
         }
-    }
-}
-
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(answer) => answer,
-        Err(_) => std::future::pending().await, // the runtime is shutting down
     }
 }

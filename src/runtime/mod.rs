@@ -17,6 +17,7 @@ mod progress;
 mod reader;
 mod shared;
 mod startup;
+pub mod world;
 mod write;
 
 use std::future::Future;
@@ -28,14 +29,21 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-pub use books::refuse_problems;
-pub use startup::{Error, Options, keep, limits, refused, rules, settings_of_store};
+pub use books::{Books, refuse_problems};
+pub use gather::{Gathered, look};
+pub use group::{Group, Membership, SpawnOwner};
+pub use log::PartitionLog;
+pub use partition::own;
+pub use progress::Progress;
+pub use shared::{BatchLimits, Keep, Shared};
+pub use startup::{Error, Options, keep, limits, onlooker, refused, rules, settings_of_store};
 
 use crate::config::Config;
+use crate::source::kafka::Handle;
+use crate::store::Store;
 use crate::telemetry::Metrics;
-use group::{Group, Membership};
-use shared::Shared;
 use startup::Opened;
+use world::{Asked, Questions};
 
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,15 +58,11 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         opened = startup::open(config, &options) => opened?,
         () = &mut stop => return Ok(()),
     };
-    let Opened { shared, client, metrics, health } = opened;
+    let Opened { shared, client, store, publisher, metrics, health } = opened;
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(Shared { drain: draining, ..shared });
     let running = Arc::new(watch::Sender::new(0_usize));
     let membership = Membership {
-        client,
-        topic: Arc::clone(&shared.topic),
-        fixed_topic_id: options.fixed_topic_id.map(Into::into),
-        publisher: Arc::clone(&shared.publisher),
         owned: Arc::clone(&shared.owned),
         metrics: Arc::clone(&metrics),
         progress: Arc::clone(&shared.progress),
@@ -66,7 +70,14 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         heartbeat: health.heartbeat("poll"),
         health: Arc::clone(&health),
     };
-    let group = Group::join(membership, owner(&shared, &running)).map_err(Error::from)?;
+    let connect = |on_revoke| {
+        let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
+        let fixed_topic_id = options.fixed_topic_id.map(Into::into);
+        let asked = Asked { consumer: Arc::clone(&consumer), publisher, topic: Arc::clone(&shared.topic), fixed_topic_id };
+        let questions: Arc<dyn Questions> = Arc::new(asked);
+        Ok((consumer, questions))
+    };
+    let group = Group::join(membership, owner(&shared, &running), connect).map_err(Error::from)?;
     let stopping = Arc::new(AtomicBool::new(false));
     let (ended, mut end) = watch::channel(None);
     let thread = {
@@ -77,7 +88,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
             .map_err(|error| Error::Failed(format!("cannot start the polling thread: {error}")))?
     };
     let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
-    let store = tokio::spawn(watch_store(Arc::clone(&shared)));
+    let watch = tokio::spawn(watch_store(store, Arc::clone(&shared)));
     tokio::select! {
         () = stop => {
             info!("stopping: writing what was read");
@@ -90,7 +101,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     // The thread leaves the group and ends; its outcome is what counts.
     let outcome = tokio::task::spawn_blocking(move || thread.join()).await;
     gauges.abort();
-    store.abort();
+    watch.abort();
     let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
     match (failed, outcome) {
         (Some(error), _) => Err(Error::from(error)),
@@ -100,7 +111,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
 }
 
 /// Starts owners, and counts those that live.
-fn owner(shared: &Arc<Shared>, running: &Arc<watch::Sender<usize>>) -> group::SpawnOwner {
+fn owner(shared: &Arc<Shared>, running: &Arc<watch::Sender<usize>>) -> SpawnOwner {
     /// Counted as long as it lives, however its task ends.
     struct Counted(Arc<watch::Sender<usize>>);
     impl Drop for Counted {
@@ -114,7 +125,7 @@ fn owner(shared: &Arc<Shared>, running: &Arc<watch::Sender<usize>>) -> group::Sp
         let (shared, counted) = (Arc::clone(&shared), Counted(Arc::clone(&running)));
         runtime.spawn(async move {
             let _counted = counted;
-            partition::own(log, shared).await;
+            own(log, shared).await;
         })
     })
 }
@@ -135,12 +146,12 @@ async fn show_gauges(shared: Arc<Shared>, metrics: Arc<Metrics>) {
 }
 
 /// An idle instance inserts nothing, so it would not notice that ClickHouse is away. While a batch is in doubt its inserts tell more.
-async fn watch_store(shared: Arc<Shared>) {
+async fn watch_store(store: Store, shared: Arc<Shared>) {
     let mut pings = interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pings.tick().await;
-        let answers = matches!(timeout(PING_TIMEOUT, shared.store.ping()).await, Ok(Ok(_)));
+        let answers = matches!(timeout(PING_TIMEOUT, store.ping()).await, Ok(Ok(_)));
         if !answers || shared.metrics.batches_in_doubt.get() == 0 {
             shared.health.set_store_writable(answers);
         }

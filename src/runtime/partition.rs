@@ -94,6 +94,7 @@ async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Resu
 
 async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
     let begun = tokio::select! {
+        biased; // the same order in every run
         begun = begin::begin(reader, shared) => begun,
         // A promise that is being looked into keeps; the next owner looks again.
         () = shared.drained() => return End::Drained,
@@ -134,6 +135,7 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         former.report(reader, shared);
         let due = former.due(shared);
         tokio::select! {
+            biased; // the same order in every run; what is due or to be drained is looked at before each wait
             written = async { match former.writing.as_mut() { Some(writing) => writing.await, None => std::future::pending().await } } => {
                 (former.writing, former.writing_since, former.writing_bytes) = (None, None, 0);
                 match written {

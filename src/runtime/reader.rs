@@ -1,5 +1,7 @@
 //! A partition's deliveries as a stream of records that can be looked at before they are taken.
 
+use rdkafka::types::RDKafkaErrorCode;
+
 use super::log::{Delivery, Link, PartitionLog};
 use crate::model::Record;
 use crate::source::Chunk;
@@ -57,10 +59,11 @@ impl Reader {
         self.index += 1;
     }
 
-    /// Takes every record before `to`; ends when one at or behind it, or the log's end there, is met.
+    /// Takes every record before `to`, where the log reached when that was decided; ends when one at or behind it, or the log's end
+    /// there, is met.
     ///
     /// # Errors
-    /// Reading failed.
+    /// Reading failed, or the log ends before `to` now: waiting for it to grow again would hide that it was cut.
     pub async fn take_up_to(&mut self, to: i64, mut take: impl FnMut(&Record<'_>)) -> Result<(), Error> {
         loop {
             match self.fill().await {
@@ -81,7 +84,10 @@ impl Reader {
                     self.untake_end(offset);
                     return Ok(());
                 }
-                Step::End(_) => {}
+                Step::End(offset) => {
+                    let text = format!("the log ends at {offset}, before {to}, up to which it was read or promised");
+                    return Err(Error { action: "read a range again", code: RDKafkaErrorCode::PartitionEOF, text });
+                }
                 Step::Failed(error) => return Err(error),
             }
         }
@@ -119,28 +125,46 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use rdkafka::ClientConfig;
+    use async_trait::async_trait;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
     use super::*;
     use crate::model::Timestamp;
-    use crate::publish::Publisher;
     use crate::runtime::log::Tagged;
-    use crate::source::kafka::Handle;
+    use crate::runtime::world::Questions;
+    use crate::source::kafka::Committed;
+
+    /// Answers no question.
+    struct Nobody;
+
+    #[async_trait]
+    impl Questions for Nobody {
+        async fn topic_id(&self) -> Result<String, Error> {
+            std::future::pending().await
+        }
+
+        async fn committed(&self, _: i32) -> Result<Option<Committed>, Error> {
+            std::future::pending().await
+        }
+
+        async fn bounds(&self, _: i32) -> Result<(i64, i64), Error> {
+            std::future::pending().await
+        }
+
+        async fn offset_of_time(&self, _: i32, _: Timestamp) -> Result<Option<i64>, Error> {
+            std::future::pending().await
+        }
+    }
 
     /// A reader that no broker feeds, what feeds it instead, and the bytes that count as held.
     fn reader() -> (Reader, mpsc::UnboundedSender<Tagged>, Arc<AtomicUsize>) {
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "nobody");
         let link = Link {
             partition: 0,
             assignment: 1,
             commands: std::sync::mpsc::channel().0,
-            handle: Arc::new(Handle::new(&client, "t", Box::new(Vec::new)).unwrap()),
-            publisher: Arc::new(Publisher::new(&client, "t", "d").unwrap()),
-            topic: "t".into(),
-            fixed_topic_id: None,
+            wake: Arc::new(|| {}),
+            questions: Arc::new(Nobody),
         };
         let (sender, deliveries) = mpsc::unbounded_channel();
         let held = Arc::<AtomicUsize>::default();
@@ -172,6 +196,16 @@ mod tests {
         assert!(timeout(Duration::from_millis(1), reader.fill()).await.is_err(), "nothing more was delivered");
         assert_eq!(held.load(Ordering::Relaxed), 0);
         assert!(reader.peek().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_log_that_ends_early_fails_the_range_instead_of_keeping_it_waiting() {
+        let (mut reader, sender, held) = reader();
+        deliver(&sender, &held, 1);
+        sender.send(Tagged { start: 0, delivery: Delivery::End(2) }).unwrap();
+        let mut taken = 0;
+        assert!(reader.take_up_to(4, |_| taken += 1).await.is_err());
+        assert_eq!(taken, 1);
     }
 
     #[tokio::test]

@@ -10,18 +10,18 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::books::Books;
-use super::clock;
 use super::partition::End;
 use super::patience::Patience;
 use super::progress::Progress;
+use super::world::{Clock, DeadLetters, Tables};
 use crate::book::Book;
 use crate::engine::Rules;
 use crate::engine::assignment::Stop;
+use crate::model::Timestamp;
 use crate::price::Prices;
-use crate::publish::Publisher;
 use crate::sink::{Block, Origin};
 use crate::source::kafka;
-use crate::store::{self, Check, Insert, Source, Store};
+use crate::store::{self, Check, Insert, Source};
 use crate::telemetry::{Health, Metrics, Outcome};
 
 /// When a batch is full.
@@ -48,12 +48,28 @@ pub struct Keep {
     pub rejected_days: u32,
 }
 
+impl Keep {
+    /// What the check of old batches is to look at.
+    pub fn check(self, origin: &Origin, log_append_time: bool) -> Check<'_> {
+        Check {
+            source_epoch: &origin.source_epoch,
+            topic: &origin.topic,
+            partition: origin.partition,
+            usage_log_keep_days: self.usage_log_days,
+            rejected_keep_days: self.rejected_days,
+            log_append_time,
+        }
+    }
+}
+
 /// Everything a partition's owner needs beside its log.
 pub struct Shared {
     /// ClickHouse.
-    pub store: Store,
-    /// Dead letters.
-    pub publisher: Arc<Publisher>,
+    pub tables: Arc<dyn Tables>,
+    /// Where rejected records are kept.
+    pub dead_letters: Arc<dyn DeadLetters>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Whether we can write.
@@ -85,6 +101,11 @@ impl Shared {
         self.batch.age_max.max(Duration::from_secs(1) * owned / self.batch.inserts_per_second_max.max(1))
     }
 
+    /// The moment it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// How much memory a batch may take: this partition's share of what all batches may take together, in thirds. One is for the
     /// batch that is open, one for the batch that is being written, and one for the moment in which rows become blocks.
     pub fn batch_bytes(&self) -> usize {
@@ -95,7 +116,7 @@ impl Shared {
     /// Inserts a block once.
     pub async fn insert(&self, block: &Block, token: &str) -> Insert {
         let (table, began) = (block.table.name(), Instant::now());
-        let insert = self.store.insert(table, block.table.columns(), token, block.body.clone()).await;
+        let insert = self.tables.insert(block, token).await;
         let outcome = if matches!(insert, Insert::Done) { Outcome::Done } else { Outcome::Doubt };
         self.metrics.insert(table, outcome, began.elapsed());
         self.health.set_store_writable(matches!(insert, Insert::Done));
@@ -125,9 +146,9 @@ impl Shared {
     /// # Errors
     /// ClickHouse cannot be asked.
     pub async fn source(&self, topic_id: &str) -> Result<Source, store::Error> {
-        match self.store.source(&self.topic).await? {
+        match self.tables.source(&self.topic).await? {
             Some(source) => Ok(source),
-            None => self.store.begin_source(&self.topic, topic_id, clock::now()).await,
+            None => self.tables.begin_source(&self.topic, topic_id, self.now()).await,
         }
     }
 
@@ -137,7 +158,7 @@ impl Shared {
         if current.version() == version {
             return Ok(current);
         }
-        let book = self.until_answered("read the price book", || self.store.book()).await;
+        let book = self.until_answered("read the price book", || self.tables.book()).await;
         if book.version() < version {
             return Err(End::Restart(format!("version {version} of the price book is not there yet")));
         }
@@ -155,22 +176,10 @@ impl Shared {
             partition: origin.partition,
             kind: stop.kind.as_str().to_owned(),
             reason: stop.reason.clone(),
-            at: clock::now(),
+            at: self.now(),
             cleared: 0,
         };
-        self.store.stop(&stop).await
-    }
-
-    /// What the check of old batches is to look at.
-    pub fn check<'a>(&self, origin: &'a Origin) -> Check<'a> {
-        Check {
-            source_epoch: &origin.source_epoch,
-            topic: &origin.topic,
-            partition: origin.partition,
-            usage_log_keep_days: self.keep.usage_log_days,
-            rejected_keep_days: self.keep.rejected_days,
-            log_append_time: self.rules.window.expire_by_time,
-        }
+        self.tables.stop(&stop).await
     }
 
     /// Waits until the service is to end.

@@ -16,6 +16,7 @@ use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
 use super::shared::{BatchLimits, Keep, Shared};
+use super::world::SystemClock;
 use crate::config::{self, Config};
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
@@ -87,6 +88,10 @@ pub struct Opened {
     pub shared: Shared,
     /// librdkafka's configuration of the consumer.
     pub client: ClientConfig,
+    /// ClickHouse, to see whether it is there.
+    pub store: Store,
+    /// Whose client asks about the topic.
+    pub publisher: Arc<Publisher>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Health.
@@ -127,8 +132,9 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     let books = Books::follow(store.clone(), &book, config.price_book.reload.get(), Arc::clone(&metrics));
     let rules = rules(config, key, expire_by_time);
     let shared = Shared {
-        store,
-        publisher,
+        tables: Arc::new(store.clone()),
+        dead_letters: publisher.clone(),
+        clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         books,
@@ -147,7 +153,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         progress: Arc::default(),
         drain: watch::channel(false).1,
     };
-    Ok(Opened { shared, client: consumer(&client, config), metrics, health })
+    Ok(Opened { shared, client: consumer(&client, config), store, publisher, metrics, health })
 }
 
 /// Where ClickHouse is, for the store.
@@ -193,15 +199,22 @@ pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> eng
     }
 }
 
+/// What a consumer needs that reads as the group does and stays out of it: to look, not to meter.
+pub fn onlooker(config: &Config) -> ClientConfig {
+    consumer(&config.kafka.client_config(), config)
+}
+
 /// The settings on which the commit protocol rests; `docs/exactly-once.md` gives the reason for each.
 fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
+    let session = config.kafka.session_timeout.get().as_millis();
     let mut client = client.clone();
     client
         .set("group.id", &config.kafka.group)
         .set("group.protocol", "classic")
         .set("partition.assignment.strategy", "range")
-        .set("session.timeout.ms", config.kafka.session_timeout.get().as_millis().to_string())
-        .set("heartbeat.interval.ms", (config.kafka.session_timeout.get().as_millis() / 4).max(100).to_string())
+        .set("session.timeout.ms", session.to_string())
+        // Who survives learns by its own heartbeat that another is missed: seldom ones would add to the time that a death costs.
+        .set("heartbeat.interval.ms", (session / 20).max(100).to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")

@@ -4,10 +4,11 @@
 //! any answer but success is doubt, never "nothing happened"; the row in `batches` says that all tables have the range.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::clock;
 use super::log::Link;
 use super::partition::End;
 use super::patience::Patience;
@@ -20,6 +21,9 @@ use crate::store::{Insert, Proof, Range};
 
 /// The token itself and `/r1` to `/r9`, for tokens whose rows never appeared.
 const TOKENS_MAX: u8 = 10;
+/// How long the first burnt token makes us wait; each further one twice as long. With the most of it, ten tokens last for four minutes.
+const REST: Duration = Duration::from_millis(500);
+const REST_MAX: Duration = Duration::from_secs(60);
 
 /// Promises a batch and writes it; gives where it ends. `prev` is where the batch before it ended, as far as we know.
 ///
@@ -27,12 +31,12 @@ const TOKENS_MAX: u8 = 10;
 /// Whatever means that the partition's life must end: see [`End`].
 pub async fn promise_and_write(link: &Link, shared: &Shared, origin: &Origin, batch: Batch, prev: Option<i64>) -> Result<i64, End> {
     same_topic(link, shared, origin).await?;
-    let ask = || shared.store.end_of_batches(&origin.source_epoch, &origin.topic, origin.partition);
+    let ask = || shared.tables.end_of_batches(&origin.source_epoch, &origin.topic, origin.partition);
     let end = shared.until_answered("read the end of `batches`", ask).await;
     if end != prev || prev.is_some_and(|prev| prev != batch.from) {
         return Err(End::Restart(format!("`batches` ends at {end:?}, this batch begins at {}", batch.from)));
     }
-    let intent = Intent::new(&batch, prev, &shared.hash_key_id, &origin.topic_id, clock::now());
+    let intent = Intent::new(&batch, prev, &shared.hash_key_id, &origin.topic_id, shared.now());
     link.commit(batch.from, intent.to_string()).await.map_err(|error| End::Rejoin(error.to_string()))?;
     write_promised(link, shared, origin, batch, &intent, false).await
 }
@@ -84,10 +88,10 @@ pub fn batch_row(intent: &Intent, record_time_max: Timestamp) -> BatchRow {
 /// A guard that tripped.
 pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp, row: &BatchRow) -> Result<(), End> {
     let block = sink::batches_row(row, origin, stamp);
-    let ask = || shared.store.batches_row(&origin.source_epoch, &origin.topic, origin.partition, stamp.from);
+    let ask = || shared.tables.batches_row(&origin.source_epoch, &origin.topic, origin.partition, stamp.from);
     let mut attempt = Attempt::default();
+    let mut insert = attempt.send(shared, &block).await?;
     loop {
-        let insert = attempt.send(shared, &block).await?;
         match shared.until_answered("read `batches` back", ask).await {
             Some(seen)
                 if seen.offset_to == stamp.to && seen.digest == row.digest && seen.kind == row.kind.as_str() && seen.count == 1 =>
@@ -100,7 +104,12 @@ pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp,
                     format!("`batches` has {count} rows from {from}, the furthest to {to}, where one to {} belongs", stamp.to);
                 return Err(End::Stop(Stop::new(StopKind::Overlap, reason)));
             }
-            None => attempt.wait_if_doubtful(&insert).await,
+            None => {
+                attempt.wait_if_doubtful(&insert).await;
+                if !attempt.rest_if_burnt(&block).await {
+                    insert = attempt.send(shared, &block).await?;
+                }
+            }
         }
     }
 }
@@ -133,6 +142,9 @@ impl Written<'_> {
                     Seen::There => {}
                     Seen::Absent => {
                         absent = true;
+                        if attempt.rest_if_burnt(block).await {
+                            continue; // its rows are looked for once more
+                        }
                         let insert = attempt.send(shared, block).await?;
                         attempt.wait_if_doubtful(&insert).await;
                     }
@@ -162,7 +174,7 @@ impl Written<'_> {
             months: &months,
             received: self.received,
         };
-        shared.until_answered("read the witnesses", || shared.store.witnesses(&range)).await
+        shared.until_answered("read the witnesses", || shared.tables.witnesses(&range)).await
     }
 }
 
@@ -192,6 +204,8 @@ fn judge(block: &Block, digest: u64, proofs: &[Proof]) -> Seen {
 #[derive(Default)]
 struct Attempt {
     token: u8,
+    /// The last token behind which we rested.
+    rested: u8,
     patience: Patience,
 }
 
@@ -214,6 +228,20 @@ impl Attempt {
         Ok(insert)
     }
 
+    /// After a success without rows: waits, longer each time, so that a disk that refuses for minutes does not use up all tokens. Whether it
+    /// waited: then the rows are looked for again before they go under the next token.
+    async fn rest_if_burnt(&mut self, block: &Block) -> bool {
+        if self.rested == self.token {
+            return false;
+        }
+        self.rested = self.token;
+        let (table, token) = (block.table.name(), &block.token);
+        let (burnt, rest) = (self.token, REST.saturating_mul(1 << (self.token - 1).min(7)).min(REST_MAX));
+        warn!(table, token, burnt, "ClickHouse answered success and has no such rows: a token is burnt, the next one is used");
+        sleep(rest).await;
+        true
+    }
+
     async fn wait_if_doubtful(&self, insert: &Insert) {
         if matches!(insert, Insert::Doubt(_)) {
             self.patience.wait().await;
@@ -225,7 +253,7 @@ impl Attempt {
 async fn publish_dead_letters(link: &Link, shared: &Shared, letters: &[DeadLetter]) {
     let mut stopped = None;
     let mut patience = Patience::default();
-    while let Err(error) = shared.publisher.dead_letters(link.partition(), letters).await {
+    while let Err(error) = shared.dead_letters.dead_letters(link.partition(), letters).await {
         if stopped.is_none() {
             shared.metrics.guard(StopKind::DeadLetter).inc();
             stopped = Some(shared.metrics.stopped());

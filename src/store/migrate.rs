@@ -17,14 +17,17 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "tables", compatible: false, sql: include_str!("migrations/0001_tables.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "tables", compatible: false, sql: include_str!("migrations/0001_tables.sql") },
+    Migration { number: 2, name: "ledger", compatible: true, sql: include_str!("migrations/0002_ledger.sql") },
+];
 
 const VIEWS: &[&str] = &[
     include_str!("views/01_price_book.sql"),
     include_str!("views/02_sessions.sql"),
     include_str!("views/03_costs.sql"),
     include_str!("views/04_conservation.sql"),
+    include_str!("views/05_balances.sql"),
 ];
 
 /// The number under which views are recorded.

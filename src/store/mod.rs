@@ -8,6 +8,7 @@
 mod client;
 mod error;
 mod evidence;
+mod ledger;
 mod migrate;
 mod settings;
 mod sources;
@@ -27,12 +28,13 @@ use serde::de::DeserializeOwned;
 
 pub use error::{Disposition, Error};
 pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitness};
+pub use ledger::{AccountBalance, LedgerRow, NEVER};
 pub use migrate::{Migrate, Migrated, SchemaStatus};
 pub use sources::Source;
 pub use stops::Stop;
 pub use stream::Stream;
 pub use unique::Unique;
-pub use verify::Check;
+pub use verify::{Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LogDay, RejectedPlace, ShortBatch, Totals};
 
 /// Where ClickHouse is and who we are there: section `[clickhouse]` of the configuration.
 #[derive(Debug, Clone)]

@@ -288,6 +288,22 @@ fn a_price_book_is_applied_once_and_shown_before() {
     assert!(output.status.code() == Some(78) && output.stdout.is_empty(), "{output:?}");
     assert!(output.stderr.contains("bad.toml:3:") && output.stderr.contains('^'), "{}", output.stderr);
     assert_eq!(rows(), "2\t1\n");
+
+    // The book as a file again: applying it changes nothing, also after a second version.
+    farebox.write("book.toml", &format!("{}name = \"Globex\"\n", book(&["acme", "globex"])));
+    farebox.run(&["apply", "book.toml"]).expect_success();
+    farebox.write("exported.toml", &farebox.run(&["apply", "--export"]).expect_success().stdout);
+    let exported = farebox.run(&["apply", "exported.toml"]).expect_success();
+    assert_eq!(exported.stdout, "nothing changes; the price book is at version 2\n");
+    let history = farebox.run(&["apply", "--history"]).expect_success().stdout;
+    let lines: Vec<&str> = history.lines().collect();
+    assert!(lines[0].starts_with("version 1, applied at 20") && lines[3].starts_with("version 2, applied at 20"), "{history}");
+    assert!(lines[4].starts_with("  ~ account globex: name (none) -> Globex, from 20") && lines.len() == 5, "{history}");
+    let json = farebox.run(&["apply", "--history", "--format", "json"]).expect_success().stdout;
+    let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["version"], &last["changes"][0]["what"]), (&2.into(), &"account globex".into()));
+    let both = farebox.run(&["apply", "book.toml", "--export"]);
+    assert_eq!((both.status.code(), both.stdout.as_str()), (Some(2), ""));
 }
 
 #[test]

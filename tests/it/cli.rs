@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "run",
     "migrate",
     "apply",
     "check",
     "config",
+    "credits",
     "completions",
     "doctor",
     "export",

@@ -10,7 +10,8 @@ fn documented(heading: &str) -> BTreeSet<String> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/commands.md")).unwrap();
     let (_, section) = page.split_once(&format!("\n## `{heading}")).unwrap_or_else(|| panic!("no section `{heading}`"));
     let section = section.split("\n## ").next().unwrap();
-    section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(key, _)| key.to_owned())).collect()
+    let cells = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 fn printed(stdout: &str) -> BTreeSet<String> {
@@ -26,8 +27,11 @@ fn the_page_of_commands_names_every_key() {
     direct.write([r#"{"id":"1","time":"2026-03-10T10:00:00Z","account":"acme","agent":"bot","category":"llm"}"#.to_owned()]);
     let mut farebox = Farebox::new(&format!("127.0.0.1:{}", free_port()), &direct.clickhouse.url());
     farebox.set("clickhouse.database", direct.database.clone());
+    farebox.run(&["credits", "grant", "acme", "5", "--key", "k"]).expect_success();
     for (heading, line) in [
         ("farebox usage", vec!["usage", "acme", "--from", "2026-03-10", "--to", "2026-03-10"]),
+        ("farebox credits history", vec!["credits", "history", "acme"]),
+        ("farebox credits balance", vec!["credits", "balance"]),
         ("farebox doctor", vec!["doctor"]),
         ("farebox config show", vec!["config", "show"]),
     ] {

@@ -18,7 +18,7 @@ use super::servers::{ClickHouse, unique};
 pub struct Direct {
     pub clickhouse: &'static ClickHouse,
     pub database: String,
-    store: Store,
+    pub store: Store,
     engine: Engine,
     offset: i64,
 }
@@ -97,6 +97,7 @@ impl Direct {
     }
 }
 
-fn wait<T>(work: impl Future<Output = T>) -> T {
+/// Does asynchronous work to its end.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(work)
 }

@@ -4,15 +4,22 @@
 mod bad_days;
 mod cli;
 mod commands;
+mod credits;
 mod demo;
 mod direct;
 mod docs;
 mod doctor;
 mod end_to_end;
 mod export;
+#[allow(dead_code)]
+#[path = "../sim/forming.rs"]
+mod forming;
 mod golden;
 mod harness;
 mod hostile;
+#[allow(dead_code)]
+#[path = "../sim/tables/mod.rs"]
+mod memory;
 mod money_views;
 #[path = "../support/odd.rs"]
 mod odd;
@@ -22,6 +29,7 @@ mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
 mod readme;
+mod rejected;
 #[path = "../support/scenario.rs"]
 mod scenario;
 mod send_tail;
@@ -32,5 +40,7 @@ mod source;
 mod store;
 #[path = "../golden/story.rs"]
 mod story;
+mod tables;
 mod uniques;
 mod usage;
+mod verify;

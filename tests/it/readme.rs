@@ -13,11 +13,12 @@ const README: &str = include_str!("../../README.md");
 const MAKEFILE: &str = include_str!("../../Makefile");
 
 const EXACTLY_ONCE: &str = include_str!("../../docs/exactly-once.md");
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     ("docs/events.md", include_str!("../../docs/events.md")),
     ("docs/price-book.md", include_str!("../../docs/price-book.md")),
     ("docs/tables.md", include_str!("../../docs/tables.md")),
     ("docs/exactly-once.md", EXACTLY_ONCE),
+    ("docs/credits.md", include_str!("../../docs/credits.md")),
 ];
 
 fn blocks(info: &str) -> Vec<String> {
