@@ -8,6 +8,7 @@ mod clickhouse;
 mod clickhouse_dies;
 mod disk;
 mod duplicates;
+mod hostile;
 mod kafka;
 mod kafka_broker;
 mod kafka_letters;
