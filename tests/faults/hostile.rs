@@ -1,15 +1,16 @@
 //! What somebody does who may write to the topic and means harm: very many users, users chosen to break a count, stamps from the future.
 
 use std::hash::Hasher as _;
+use std::time::Duration;
 
 use farebox::aggregate::users::fmix64;
 use farebox::model::Timestamp;
 use siphasher::sip::SipHasher24;
 
 use super::outcome::{self, Numbers};
-use super::quick::{event_at, quick, wait_for_received};
+use super::quick::{conservation, event_at, quick, wait_for_received};
 use super::scenario::now_ms;
-use super::servers::{ClickHouse, Kafka, Message};
+use super::servers::{ClickHouse, Kafka, Message, eventually};
 
 const CROWD: u64 = 100_000;
 const CHOSEN: usize = 16_384;
@@ -50,7 +51,10 @@ fn a_hundred_thousand_users_and_users_chosen_to_be_miscounted_are_counted_within
     messages.extend(chosen.iter().enumerate().map(|(id, user)| used("chosen", id, user, time)));
     kafka.client.produce(&farebox.topic, &messages);
     let mut instance = farebox.start();
-    let seen = wait_for_received(clickhouse, &mut instance, &farebox.database, messages.len() as u64);
+    let seen = eventually(Duration::from_secs(300), || {
+        let seen = conservation(clickhouse, &farebox.database);
+        if seen.received == messages.len() as u64 { Ok(seen) } else { Err(format!("{seen:?}\n{}", instance.process.log())) }
+    });
     assert_eq!((seen.accepted, seen.duplicates, seen.rejected), (messages.len() as u64, 0, 0));
     assert_eq!(instance.stop().code(), Some(0));
 
