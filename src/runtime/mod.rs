@@ -4,6 +4,7 @@
 //! (`partition`): it decides where to begin (`begin`), forms batches with the engine and has them written (`write`).
 //! Holds: every step of `docs/exactly-once.md`, in its order. Absent on purpose: what an event means, what it costs, SQL.
 
+mod allocator;
 mod begin;
 mod books;
 pub mod clock;
@@ -53,6 +54,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// What keeps the service from starting, and what only a person can mend.
 pub async fn run(config: &Config, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    allocator::give_back();
     let mut stop = std::pin::pin!(stop);
     let opened = tokio::select! {
         opened = startup::open(config, &options) => opened?,

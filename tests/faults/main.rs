@@ -9,6 +9,7 @@ mod clickhouse_dies;
 mod disk;
 mod drawn;
 mod duplicates;
+mod hostile;
 mod kafka;
 mod kafka_broker;
 mod kafka_letters;
