@@ -316,6 +316,7 @@ mod tests {
         BatchEnd {
             offset_to: 20,
             offset_from: 10,
+            gap_from: None,
             topic_id: "id".into(),
             leader_epoch: 3,
             received,

@@ -16,6 +16,7 @@ fn fresh() -> Facts {
         committed: None,
         intent: Ok(None),
         end: None,
+        gap_from: None,
         oldest_prev: None,
         violation: None,
         written: Vec::new(),
@@ -168,6 +169,35 @@ fn row_9_a_promise_that_overlaps_what_is_written_stops() {
         &Facts { committed: Some(30), intent: promise(41, Some(30)), written: vec![written(40, 50)], ..at_40() },
         StopKind::Overlap,
     );
+}
+
+/// The log's first record is 50 now; the row of the gap `[40, 50)` is written, and the commit behind it was not made.
+fn behind_a_gap() -> Facts {
+    Facts { end: Some(50), gap_from: Some(40), log_start: 50, ..at_40() }
+}
+
+#[test]
+fn row_9_a_promise_whose_first_records_a_gap_admits_is_void() {
+    let facts = Facts { intent: promise(60, Some(40)), ..behind_a_gap() };
+    assert_eq!(decide(&facts), start(50));
+    // Retention went on while nobody came: the next gap is admitted as well, and its own commit may be lost again.
+    assert_eq!(decide(&Facts { log_start: 55, ..facts.clone() }), Decision::Gap { from: 50, to: 55 });
+    assert_eq!(decide(&Facts { end: Some(55), log_start: 55, ..facts.clone() }), start(55));
+    // The gap is admitted when nothing of the promise is written. What is there all the same came later.
+    stops(&Facts { rows: Some((50, 51)), ..facts.clone() }, StopKind::Overlap);
+    stops(&Facts { written: vec![written(50, 60)], ..facts.clone() }, StopKind::Overlap);
+    // It is not the gap that such a promise meets: it crosses a batch, or the gap is not the newest row.
+    stops(&Facts { committed: Some(30), ..facts.clone() }, StopKind::Overlap);
+    stops(&Facts { gap_from: None, ..facts }, StopKind::Overlap);
+}
+
+#[test]
+fn row_11_a_group_that_stands_where_the_last_gap_began_was_not_moved() {
+    assert_eq!(decide(&behind_a_gap()), start(50));
+    assert_eq!(decide(&Facts { intent: promise(45, Some(40)), ..behind_a_gap() }), start(50));
+    let rewound = Decision::Start { from: 50, rewound: true };
+    assert_eq!(decide(&Facts { committed: Some(30), ..behind_a_gap() }), rewound);
+    assert_eq!(decide(&Facts { gap_from: None, ..behind_a_gap() }), rewound);
 }
 
 #[test]
