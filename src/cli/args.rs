@@ -119,6 +119,11 @@ pub(super) enum Verb {
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
     )]
     Produce(Produce),
+    /// Shows the partitions that stand still, why, and what can be done about it
+    #[command(after_help = "Example:\n  farebox recover\n  farebox recover --partition 3 --yes\n\n\
+                      It turns no guard off: the next start decides anew, and stops again where the evidence still stands. \
+                      Exit code 0 when nothing stands still, or nothing does any more. docs/recovery.md tells of each kind.")]
+    Recover(super::recover::Options),
     /// Publishes events of one's own, from flags or a file, and waits until Kafka has them
     #[command(
         arg_required_else_help = true,
@@ -144,6 +149,13 @@ pub(super) enum Verb {
                       A day without usage has no row."
     )]
     Usage(Usage),
+    /// Lists and shows rejected events, and sends them again once their cause is mended
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  farebox rejected list --reason time_out_of_range --since 1d\n  farebox rejected show 3/1017\n  \
+                      farebox rejected replay --reason time_out_of_range --since 1d --yes"
+    )]
+    Rejected(super::rejected::Options),
     /// Holds what is promised against what the tables and Kafka have
     #[command(
         after_help = "Example:\n  farebox verify\n  farebox verify --from 2026-03-01 --to 2026-03-31 --format json | jq -r 'select(.verdict != \"ok\")'\n\n\

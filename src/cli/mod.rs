@@ -14,11 +14,14 @@ mod credits;
 mod doctor;
 mod exit;
 mod export;
+mod kafka;
 mod migrate;
 mod output;
 mod preview;
 mod produce;
 mod progress;
+mod recover;
+mod rejected;
 mod run;
 mod send;
 mod stream;
@@ -62,6 +65,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Export(options) => options.refusal(),
         Verb::Usage(options) => options.days.refusal(),
         Verb::Verify(options) => options.days.refusal(),
+        Verb::Rejected(options) => options.refusal(),
         _ => None,
     };
     if let Some(reason) = refusal {
@@ -92,8 +96,10 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
+        Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),
+        Verb::Rejected(options) => asynchronous(rejected::rejected(config, options, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
         Verb::EmbeddedClickhouse(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),

@@ -269,6 +269,12 @@ async fn resolve_gone(link: &Link, shared: &Shared, read: Gathered, from: i64, i
         let reason = format!("[{from}, {}) is written in part, and its records have left the log", intent.to);
         return Err(End::Stop(Stop::new(StopKind::LostData, reason)));
     }
+    // The promise may reach behind the gap: standing beside the gap's row, it would overlap `batches`. It is taken back first, so that
+    // whoever is killed in between leaves a gap to be declared and nothing else. Without an end of `batches` an offset alone would be
+    // taken for a stranger's, so the first promise of a partition stands until the gap does.
+    if read.facts.end.is_some() {
+        link.commit(from, String::new()).await.map_err(|error| End::Rejoin(error.to_string()))?;
+    }
     declare_gap(link, shared, &read, from, read.facts.log_start).await
 }
 

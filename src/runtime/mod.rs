@@ -30,6 +30,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 pub use books::{Books, refuse_problems};
+pub use gather::{Gathered, look};
 pub use group::{Group, Membership, SpawnOwner};
 pub use log::PartitionLog;
 pub use partition::own;

@@ -182,7 +182,7 @@ impl Store {
                 "SELECT '{table}' AS table, toYYYYMM(day) AS month, batch, sum(w.blocks) AS blocks, groupUniqArray(w.digest) AS digests, \
                  groupUniqArray(w.price_version) AS price_versions FROM {table} AS w \
                  WHERE {key} AND startsWith(batch, {{prefix:String}}) \
-                 AND toInt64OrZero(splitByChar('-', splitByChar('/', batch)[5])[1]) >= end GROUP BY month, batch"
+                 AND toInt64OrZero(splitByChar('-', splitByChar('/', batch)[-1])[1]) >= end GROUP BY month, batch"
             )
         };
         let rows = |table: &str, month: &str, versions: &str| {
@@ -414,11 +414,12 @@ fn union(set: &mut Vec<u64>, more: Vec<u64>) {
     set.dedup();
 }
 
-/// Topic id, start and end out of `<epoch>/<topic>/<partition>/<topic id>/<from>-<to>`.
+/// Topic id, start and end out of `<epoch>/<topic>/<partition>/<topic id>/<from>-<to>`. Kafka writes an id in letters and digits, and
+/// librdkafka with slashes too.
 fn parse_witness(batch: &str) -> Option<(&str, i64, i64)> {
-    let mut parts = batch.rsplitn(3, '/');
-    let (from, to) = parts.next()?.split_once('-')?;
-    let topic_id = parts.next()?;
+    let (origin, range) = batch.rsplit_once('/')?;
+    let (from, to) = range.split_once('-')?;
+    let topic_id = origin.splitn(4, '/').nth(3)?;
     Some((topic_id, from.parse().ok()?, to.parse().ok()?))
 }
 
@@ -429,6 +430,7 @@ mod tests {
     #[test]
     fn a_witness_names_its_range() {
         assert_eq!(parse_witness("1/usage.events/3/a-b_c/10-20"), Some(("a-b_c", 10, 20)));
+        assert_eq!(parse_witness("1/usage.events/3/eOOa5kL/RAyz+4nh9jUimw/10-20"), Some(("eOOa5kL/RAyz+4nh9jUimw", 10, 20)));
         for wrong in ["", "1/t/0/id/10", "1/t/0/id/x-20", "10-20"] {
             assert_eq!(parse_witness(wrong), None, "{wrong}");
         }

@@ -64,9 +64,7 @@ impl Bench {
     /// Everything is as in the naive fold, and no block is there twice.
     #[track_caller]
     pub fn finish(&self, clickhouse: &ClickHouse, instances: &mut [Instance]) -> Totals {
-        let began = std::time::Instant::now();
         let totals = self.scenario.check(clickhouse, instances);
-        eprintln!("check {:?}", began.elapsed());
         let database = &self.scenario.farebox.database;
         for table in ["usage_hourly", "session_users"] {
             let twins = format!(

@@ -3,7 +3,7 @@
 use super::bench::{Bench, TABLES, counted};
 use super::outcome;
 use super::proxy::{Do, Rule, When, exception, exception_in_body};
-use super::servers::{ClickHouse, Kafka};
+use super::servers::{ClickHouse, Instance, Kafka, SOON, eventually};
 
 /// Applies `what` to the next insert into each table, staggered so that other batches meet it, and waits until all met it.
 fn meet(bench: &Bench, times: u64, what: &Do) -> u64 {
@@ -96,6 +96,15 @@ fn a_server_that_says_no_for_a_while_is_asked_again() {
             everything.wait_for_hits(4);
             met.push((format!("answers {code} ({name}) for a while"), 8));
         }
+        // One that the server makes itself.
+        let table = format!("ALTER TABLE {}.usage_hourly", bench.scenario.farebox.database);
+        clickhouse.query(&format!("{table} MODIFY SETTING parts_to_throw_insert = 1"));
+        let said = |instance: &Instance| counted(std::slice::from_ref(instance), "farebox_inserts_total", &["outcome=\"doubt\""]);
+        let before = said(&instances[0]);
+        eventually(SOON, || if said(&instances[0]) > before + 2 { Ok(()) } else { Err("no insert was refused") });
+        clickhouse.query(&format!("{table} RESET SETTING parts_to_throw_insert"));
+        bench.scenario.wait_for_more(clickhouse, 100);
+        met.push(("too many parts, really".to_owned(), 3));
     });
     let totals = bench.finish(clickhouse, &mut instances);
     let log = instances[0].process.log();

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use super::bench::Bench;
 use super::outcome;
@@ -13,7 +15,7 @@ use super::proxy::{Do, When};
 use super::servers::{ClickHouse, Folder, Kafka, SOON, eventually};
 
 /// Refuses, with the error number that stands in the file `FAREBOX_RENAME_FLAG` while there is one, to rename a part that was inserted
-/// into its place. Each refusal leaves a line in the file of the same name with `.log` behind it.
+/// into its place, if its path holds the word behind the number. Each refusal leaves a line in the file of the same name with `.log` behind it.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,13 +26,13 @@ const SHIM: &str = r#"
 
 static int refusal(const char *from) {
     const char *flag = getenv("FAREBOX_RENAME_FLAG");
-    char name[4096];
+    char name[4096], word[256] = "";
     int number = 0;
     FILE *file;
     if (flag == NULL || strstr(from, "/tmp_insert_") == NULL || (file = fopen(flag, "r")) == NULL) return 0;
-    if (fscanf(file, "%d", &number) != 1) number = 0;
+    if (fscanf(file, "%d %255s", &number, word) < 1) number = 0;
     fclose(file);
-    if (number == 0) return 0;
+    if (number == 0 || strstr(from, word) == NULL) return 0;
     snprintf(name, sizeof name, "%s.log", flag);
     if ((file = fopen(name, "a")) != NULL) {
         fprintf(file, "%d %s\n", number, from);
@@ -83,6 +85,13 @@ impl Disk {
         });
         fs::remove_file(&self.flag).unwrap();
     }
+
+    /// Refuses what lies in the folder of a table while `during` runs.
+    fn refuse_while(&self, error: i32, table: &str, during: impl FnOnce()) {
+        write_whole(&self.flag, &format!("{error} {table}"));
+        during();
+        fs::remove_file(&self.flag).unwrap();
+    }
 }
 
 fn write_whole(path: &Path, text: &str) {
@@ -91,10 +100,28 @@ fn write_whole(path: &Path, text: &str) {
     fs::rename(unfinished, path).unwrap();
 }
 
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+#[test]
+fn a_disk_that_refuses_for_some_seconds_stops_no_partition() {
+    let (disk, clickhouse) = Disk::new();
+    let bench = Bench::new(Kafka::shared().brokers(), &clickhouse, 1);
+    let mut instances = [bench.start()];
+    bench.under_load(|| {
+        bench.scenario.wait_for_more(&clickhouse, 100);
+        // Long enough to burn all ten tokens of a block, were they used one after the other without a rest.
+        let folder =
+            format!("SELECT uuid FROM system.tables WHERE database = '{}' AND name = 'batches'", bench.scenario.farebox.database);
+        disk.refuse_while(ENOSPC, clickhouse.query(&folder).trim(), || thread::sleep(Duration::from_secs(7)));
+        bench.scenario.wait_for_more(&clickhouse, 100);
+    });
+    let totals = bench.finish(&clickhouse, &mut instances);
+    outcome::record("disk refuses the rename of a part for seconds", disk.refusals() as u64, &totals);
+}
+
 #[test]
 fn tokens_without_rows_are_found_by_the_witness_and_repaired() {
-    const EIO: i32 = 5;
-    const ENOSPC: i32 = 28;
     let (disk, mut clickhouse) = Disk::new();
     let bench = Bench::new(Kafka::shared().brokers(), &clickhouse, 2);
     let mut instances = [bench.start()];

@@ -15,11 +15,31 @@ use super::servers::{ClickHouse, Client, Farebox, Instance, Message, SOON, event
 
 /// A small installation whose batches are many and quick, ready to run.
 pub fn small(brokers: &str, clickhouse_url: &str, partitions: i32) -> Farebox {
-    let mut farebox = Farebox::new(brokers, clickhouse_url);
+    let farebox = settled(Farebox::new(brokers, clickhouse_url), partitions);
+    farebox.run(&["migrate"]).expect_success();
+    farebox
+}
+
+/// The same, on a topic whose id has a slash in it, as one in four has: names of batches have slashes too.
+pub fn small_with_a_slash(kafka: &Client, clickhouse_url: &str) -> Farebox {
+    let mut farebox = settled(Farebox::new(&kafka.brokers, clickhouse_url), 1);
+    let consumer: BaseConsumer = config(kafka).create().unwrap();
+    farebox.topic = (0..1_000)
+        .map(|n| format!("{}.{n}", farebox.topic))
+        .find(|topic| {
+            kafka.create_topic(topic, 1, &[("message.timestamp.type", "LogAppendTime")]);
+            eventually(SOON, || farebox::source::kafka::topic_id(consumer.client(), topic, SOON)).contains('/')
+        })
+        .unwrap();
+    let topic = farebox.topic.clone();
+    farebox.set("kafka.topic", topic).run(&["migrate"]).expect_success();
+    farebox
+}
+
+fn settled(mut farebox: Farebox, partitions: i32) -> Farebox {
     farebox.set("kafka.partitions", partitions).set("kafka.session_timeout", "2s");
     farebox.set("batch.max_age", "50ms").set("clickhouse.inserts_per_second_max", 100);
     farebox.set("clickhouse.insert_timeout", "10s").set("clickhouse.query_timeout", "10s");
-    farebox.run(&["migrate"]).expect_success();
     farebox
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::kafka::{Sent, alarms, clear_stop, commit_once, delete_group, small, stranger, wait_for_stop, wait_until_empty};
+use super::kafka::{
+    Sent, alarms, clear_stop, commit_once, delete_group, small, small_with_a_slash, stranger, wait_for_stop, wait_until_empty,
+};
 use super::outcome;
 use super::proxy::{Do, Proxy, When};
 use super::servers::{ClickHouse, Kafka, SOON, eventually};
@@ -73,7 +75,7 @@ fn an_offset_that_was_moved_on_by_hand_stops_its_partition_alone_until_it_is_men
 fn a_group_whose_offsets_were_deleted_reads_on_where_the_tables_end() {
     let (kafka, clickhouse) = (&Kafka::shared().client, ClickHouse::shared());
     let proxy = Proxy::http(clickhouse.port());
-    let farebox = small(&kafka.brokers, &proxy.url(), 1);
+    let farebox = small_with_a_slash(kafka, &proxy.url());
     let mut sent = Sent::default();
     // With nothing promised, with a promise of which nothing is written, and with one that is written in part.
     for (round, held) in [(0, None), (1, Some("usage_log")), (2, Some("usage_hourly")), (3, Some("batches"))] {

@@ -3,7 +3,7 @@
 use super::kafka::{Sent, alarms, noted, small, wait_for_received, wait_for_stop, wait_until_empty};
 use super::outcome;
 use super::proxy::{Do, Proxy, When};
-use super::servers::{ClickHouse, Farebox, Instance, Kafka};
+use super::servers::{ClickHouse, Client, Farebox, Kafka};
 
 #[test]
 fn what_retention_took_while_farebox_was_down_is_a_gap_and_nothing_else_is_lost() {
@@ -40,10 +40,9 @@ fn gaps(clickhouse: &ClickHouse, farebox: &Farebox) -> String {
 /// An installation whose last batch was promised, written up to `table`, and then its records left the log in part.
 struct Promised<'a> {
     clickhouse: &'a ClickHouse,
-    kafka: &'a super::servers::Client,
+    kafka: &'a Client,
     farebox: Farebox,
     sent: Sent,
-    instance: Instance,
 }
 
 fn promised_and_trimmed<'a>(proxy: &Proxy, table: &str) -> Promised<'a> {
@@ -64,14 +63,14 @@ fn promised_and_trimmed<'a>(proxy: &Proxy, table: &str) -> Promised<'a> {
     // Behind the start of the promised range, before its end: what is sent in one go is one batch or a few.
     kafka.trim(&farebox.topic, 0, committed.offset + 1);
     wait_until_empty(kafka, &farebox.group);
-    let instance = farebox.start();
-    Promised { clickhouse, kafka, farebox, sent, instance }
+    Promised { clickhouse, kafka, farebox, sent }
 }
 
 #[test]
 fn a_promise_whose_records_are_gone_and_of_which_nothing_is_written_becomes_a_gap() {
     let proxy = Proxy::http(ClickHouse::shared().port());
-    let Promised { clickhouse, kafka, farebox, mut sent, mut instance } = promised_and_trimmed(&proxy, "usage_log");
+    let Promised { clickhouse, kafka, farebox, mut sent } = promised_and_trimmed(&proxy, "usage_log");
+    let mut instance = farebox.start();
     let start = usize::try_from(kafka.offsets(&farebox.topic, 0).0).unwrap();
     sent.forget(|id| id == start - 1);
     sent.send(kafka, &farebox.topic, 0, 10);
@@ -84,9 +83,30 @@ fn a_promise_whose_records_are_gone_and_of_which_nothing_is_written_becomes_a_ga
 }
 
 #[test]
+fn a_kill_between_the_gap_and_the_end_of_the_promise_that_it_dissolves_stops_nothing() {
+    let proxy = Proxy::http(ClickHouse::shared().port());
+    let Promised { clickhouse, kafka, farebox, mut sent } = promised_and_trimmed(&proxy, "usage_log");
+    let rule = proxy.on(When::insert("batches"), Do::HoldAnswer);
+    let mut instance = farebox.start();
+    rule.wait_until_held();
+    instance.process.kill9();
+    rule.cut();
+    proxy.clear();
+    let start = usize::try_from(kafka.offsets(&farebox.topic, 0).0).unwrap();
+    assert_eq!(gaps(clickhouse, &farebox), format!("0\t{}\t{start}\n", start - 1));
+    sent.forget(|id| id == start - 1);
+    let mut instance = farebox.start();
+    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
+    assert_eq!(instance.stop().code(), Some(0), "{}", instance.process.log());
+    let numbers = sent.assert_metered(clickhouse, &farebox, 1);
+    outcome::record("kill -9 while a gap is declared", 1, &noted(numbers, "1 record was gone: a gap, an alarm"));
+}
+
+#[test]
 fn a_promise_whose_records_are_gone_and_that_is_written_whole_is_completed_without_them() {
     let proxy = Proxy::http(ClickHouse::shared().port());
-    let Promised { clickhouse, kafka, farebox, mut sent, mut instance } = promised_and_trimmed(&proxy, "batches");
+    let Promised { clickhouse, kafka, farebox, mut sent } = promised_and_trimmed(&proxy, "batches");
+    let mut instance = farebox.start();
     sent.send(kafka, &farebox.topic, 0, 10);
     sent.wait(clickhouse, &farebox, &mut [&mut instance]);
     assert_eq!(instance.stop().code(), Some(0));
@@ -98,7 +118,8 @@ fn a_promise_whose_records_are_gone_and_that_is_written_whole_is_completed_witho
 fn a_promise_whose_records_are_gone_and_that_is_written_in_part_stops_its_partition() {
     for table in ["session_users", "usage_hourly"] {
         let proxy = Proxy::http(ClickHouse::shared().port());
-        let Promised { clickhouse, kafka, farebox, mut sent, mut instance } = promised_and_trimmed(&proxy, table);
+        let Promised { clickhouse, kafka, farebox, mut sent } = promised_and_trimmed(&proxy, table);
+        let mut instance = farebox.start();
         let reason = wait_for_stop(clickhouse, &farebox, &mut instance, 0, "lost_data");
         assert!(reason.contains("written in part"), "{reason}");
         // Nothing is added to it, not by the next process either.

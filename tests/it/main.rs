@@ -29,6 +29,7 @@ mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
 mod readme;
+mod rejected;
 #[path = "../support/scenario.rs"]
 mod scenario;
 mod send_tail;
@@ -42,3 +43,4 @@ mod story;
 mod tables;
 mod uniques;
 mod usage;
+mod verify;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chrono::{Datelike, NaiveDate};
 
-use super::kafka::{Explained, Kafka, Unfinished};
+use super::kafka::{Explained, Unfinished};
 use super::{Row, Steps, Verdict};
 use crate::cli::args::Days;
+use crate::cli::kafka::Kafka;
 use crate::config::Config;
 use crate::runtime;
 use crate::store::{Check, Coverage, Difference, Duplicates, End, Ends, Error, Store};
@@ -61,8 +62,8 @@ impl Verify {
         let ends = self.store.all_ends().await?;
         let days = self.checked_days(&coverage, keep.usage_log_days);
         let spans = days.map(months).unwrap_or_default();
-        let of_days = days.map_or(0, |(from, to)| (to - from).num_days().unsigned_abs() + 1);
-        self.steps.total = u64::try_from(ends.0.len() * 3 + spans.len() + 4).unwrap_or(u64::MAX) + 2 * of_days;
+        let of_days = days.map_or(0, |days| Store::day_spans(&coverage, days).len());
+        self.steps.total = u64::try_from(ends.0.len() * 3 + spans.len() + 2 * of_days + 4).unwrap_or(u64::MAX);
         self.conservation(&ends).await?;
         self.batches(&ends).await?;
         self.totals().await?;
@@ -214,14 +215,13 @@ impl Verify {
 
     async fn hourly(&mut self, coverage: &Coverage, days: (NaiveDate, NaiveDate)) -> Result<(), Error> {
         let mut found = Found::default();
-        let mut events = 0;
-        for day in coverage.days.iter().filter(|day| day.day >= days.0 && day.day <= days.1) {
+        for span in Store::day_spans(coverage, days) {
             let store = &self.store;
-            let differences = settled(store, async |ends| store.hourly_differences(day.day, ends).await).await?;
+            let differences = settled(store, async |ends| store.hourly_differences(span, ends).await).await?;
             found.add(differences.iter().map(told));
-            events += day.logged;
-            self.steps.step(&format!("usage_hourly {}", day.day));
+            self.steps.step(&format!("usage_hourly {}", span.0));
         }
+        let events: u64 = coverage.days.iter().filter(|day| day.day >= days.0 && day.day <= days.1).map(|day| day.logged).sum();
         let looked_at = format!("{} days, {events} events", count(coverage, days));
         self.rows.push(found.row("usage_hourly", spelled(days), looked_at));
         Ok(())
@@ -238,19 +238,17 @@ impl Verify {
         };
         let to = if self.days.to.is_none() { shifted(days.1, 1) } else { days.1 };
         let (mut users, mut events) = (Found::default(), Found::default());
-        let mut day = from;
-        while day <= to {
+        for span in Store::day_spans(coverage, (from, to)) {
             let store = &self.store;
             let differences = settled(store, async |ends| {
-                let (users, events) = store.session_differences(day, ends).await?;
+                let (users, events) = store.session_differences(span, ends).await?;
                 let tagged = |is_users| move |difference| (is_users, difference);
                 Ok(users.into_iter().map(tagged(true)).chain(events.into_iter().map(tagged(false))).collect())
             })
             .await?;
             users.add(differences.iter().filter(|(is_users, _)| *is_users).map(|(_, difference)| told(difference)));
             events.add(differences.iter().filter(|(is_users, _)| !*is_users).map(|(_, difference)| told(difference)));
-            self.steps.step(&format!("session_users {day}"));
-            day = shifted(day, 1);
+            self.steps.step(&format!("session_users {}", span.0));
         }
         let range = format!("sessions of {}", spelled((from, to)));
         let looked_at = format!("{} days in UTC", (to - from).num_days() + 1);

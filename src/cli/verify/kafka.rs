@@ -2,37 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::checks::{Verify, name};
 use super::{Row, Verdict};
-use crate::config::Config;
+use crate::cli::kafka::{Kafka, SILENCE_MAX, place};
 use crate::engine::Intent;
-use crate::model::{Record, Timestamp};
-use crate::publish::{Publisher, TopicSeen, has_append_time};
-use crate::runtime;
+use crate::model::Timestamp;
 use crate::source::kafka::{self, Handle, Stretch, scan};
 use crate::store::{Check, End, Ends, Error, Facts};
 
-/// A broker that says nothing for so long is away.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Batches of a partition whose records are counted again.
 const RECOUNTED_MAX: usize = 20;
 /// Rejected records that are looked for among the dead letters: about 30 bytes of memory each.
 const PLACES_MAX: u64 = 500_000;
 /// A dead letter is written after its record; clocks may differ by so much.
 const CLOCKS_MS: i64 = 3_600_000;
-
-/// Kafka, to look at.
-pub(super) struct Kafka {
-    publisher: Publisher,
-    handle: Handle,
-    dead_letters: Option<Handle>,
-    pub(super) topic: String,
-    dead_letter_topic: String,
-    pub(super) append_time: bool,
-    topic_id: String,
-}
 
 /// What the group committed for a partition.
 #[derive(Debug, Clone)]
@@ -89,46 +73,11 @@ impl Unfinished {
 }
 
 impl Kafka {
-    /// Asks whether Kafka and the topic are there. Blocks.
-    pub(super) fn reach(config: &Config) -> Result<Arc<Self>, String> {
-        let kafka = &config.kafka;
-        let publisher =
-            Publisher::new(&kafka.client_config(), &kafka.topic, &kafka.dead_letter_topic).map_err(|error| error.to_string())?;
-        match publisher.see_topic(&kafka.topic, SILENCE_MAX) {
-            TopicSeen::There => {}
-            TopicSeen::Missing => return Err(format!("there is no topic {}", kafka.topic)),
-            TopicSeen::Refused(reason) => return Err(reason),
-            TopicSeen::Away(reason) => return Err(reason.unwrap_or_else(|| format!("{} does not answer", kafka.brokers))),
-        }
-        let said = |error: kafka::Error| error.to_string();
-        let topic_id = kafka::topic_id(publisher.client(), &kafka.topic, SILENCE_MAX).map_err(said)?;
-        let onlooker = runtime::onlooker(config);
-        let handle = Handle::apart(&onlooker, &kafka.topic).map_err(said)?;
-        let dead_letters = match publisher.see_topic(&kafka.dead_letter_topic, SILENCE_MAX) {
-            TopicSeen::There => Some(Handle::apart(&onlooker, &kafka.dead_letter_topic).map_err(said)?),
-            _ => None,
-        };
-        let append_time = tokio::runtime::Handle::current()
-            .block_on(has_append_time(&kafka.client_config(), &kafka.topic))
-            .map_err(|error| error.to_string())?;
-        let (topic, dead_letter_topic) = (kafka.topic.clone(), kafka.dead_letter_topic.clone());
-        Ok(Arc::new(Self { publisher, handle, dead_letters, topic, dead_letter_topic, append_time, topic_id }))
-    }
-
     pub(super) fn promised(&self, partition: i32) -> Result<Promised, kafka::Error> {
         let committed = self.handle.committed(partition, SILENCE_MAX)?;
         let metadata = committed.as_ref().map_or(&[][..], |committed| &committed.metadata);
         let intent = Intent::from_metadata(metadata).unwrap_or_default();
         Ok(Promised { offset: committed.map(|committed| committed.offset), intent })
-    }
-
-    fn bounds(&self, topic: &str, partition: i32) -> Result<(i64, i64), kafka::Error> {
-        kafka::bounds(self.publisher.client(), topic, partition, SILENCE_MAX)
-    }
-
-    fn partitions(&self, topic: &str) -> Result<Vec<i32>, String> {
-        let metadata = self.publisher.client().fetch_metadata(Some(topic), SILENCE_MAX).map_err(|error| error.to_string())?;
-        Ok(metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())
     }
 
     /// Reads the dead letters up to where they end now, and takes the places that they name out of `missing`. Answers how many were read,
@@ -160,19 +109,6 @@ impl Kafka {
         .map_err(said)?;
         Ok((read, since))
     }
-}
-
-/// Where the record of a dead letter lay, when it lay in this topic.
-fn place(record: &Record<'_>, topic: &str) -> Option<(i32, i64)> {
-    // The last of a name is ours: a record may bring one along.
-    let text = |name: &str| {
-        let header = record.headers.iter().rev().find(|header| header.name == name.as_bytes());
-        header.and_then(|header| std::str::from_utf8(header.value?).ok())
-    };
-    if text("farebox.topic")? != topic {
-        return None;
-    }
-    Some((text("farebox.partition")?.parse().ok()?, text("farebox.offset")?.parse().ok()?))
 }
 
 impl Verify {

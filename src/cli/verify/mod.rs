@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use self::checks::Verify;
-use self::kafka::Kafka;
 use super::args::{Days, Format};
+use super::kafka::Kafka;
 use super::output;
 use super::progress::Progress;
 use super::run::marked;

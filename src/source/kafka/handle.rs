@@ -380,7 +380,7 @@ impl List {
         }
     }
 
-    fn named(topic: &CStr, partitions: &[i32]) -> Self {
+    pub(super) fn named(topic: &CStr, partitions: &[i32]) -> Self {
         let offsets: Vec<(i32, i64)> =
             partitions.iter().map(|&partition| (partition, i64::from(rd::RD_KAFKA_OFFSET_INVALID))).collect();
         Self::of(topic, &offsets)

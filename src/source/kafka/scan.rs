@@ -33,8 +33,8 @@ pub fn scan(
     silence_max: Duration,
     mut take: impl FnMut(i32, &Record<'_>) -> bool,
 ) -> Result<(), Error> {
-    let mut open: BTreeMap<i32, i64> =
-        stretches.iter().filter(|stretch| stretch.from < stretch.to).map(|stretch| (stretch.partition, stretch.to)).collect();
+    let mut open: BTreeMap<i32, Stretch> =
+        stretches.iter().filter(|stretch| stretch.from < stretch.to).map(|stretch| (stretch.partition, *stretch)).collect();
     let starts: Vec<(i32, i64)> = stretches
         .iter()
         .filter(|stretch| open.contains_key(&stretch.partition))
@@ -47,8 +47,8 @@ pub fn scan(
         handle.poll(RECORDS, POLL, |polled| match polled {
             Polled::Record(partition, record) => {
                 is_news = true;
-                let Some(to) = open.get(&partition).copied() else { return };
-                if record.offset < to && goes_on {
+                let Some(Stretch { from, to, .. }) = open.get(&partition).copied() else { return };
+                if (from..to).contains(&record.offset) && goes_on {
                     goes_on = take(partition, &record);
                 }
                 if record.offset + 1 >= to {
@@ -57,7 +57,7 @@ pub fn scan(
             }
             Polled::End(partition, offset) => {
                 is_news = true;
-                if open.get(&partition).is_some_and(|to| offset >= *to) {
+                if open.get(&partition).is_some_and(|stretch| offset >= stretch.to) {
                     open.remove(&partition);
                 }
             }

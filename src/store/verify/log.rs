@@ -56,6 +56,10 @@ pub struct Duplicates {
     pub named: Vec<(String, String, String, u64)>,
 }
 
+/// Events that are looked at in one question, when days allow it.
+const SPAN_EVENTS_MAX: u64 = 2_000_000;
+const SPAN_DAYS_MAX: i64 = 31;
+
 /// What is summed of operations: the name, of an event in the log (`l`), of a row in the rollup (`h`).
 const SUMS: [(&str, &str, &str); 9] = [
     ("events", "toInt256(1)", "toInt256(h.events)"),
@@ -120,15 +124,20 @@ impl Store {
         Ok(Coverage { days, first, is_whole })
     }
 
-    /// Where the sums of `usage_hourly` are not those of the log, on one day of the accounts. With `ends`, batches that had not ended then
+    /// Where the sums of `usage_hourly` are not those of the log, on days of the accounts. With `ends`, batches that had not ended then
     /// count as far as the rollup has them; without, a difference may be such a batch.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn hourly_differences(&self, day: chrono::NaiveDate, ends: Option<&Ends>) -> Result<Vec<Difference>, Error> {
+    pub async fn hourly_differences(
+        &self,
+        days: (chrono::NaiveDate, chrono::NaiveDate),
+        ends: Option<&Ends>,
+    ) -> Result<Vec<Difference>, Error> {
         #[derive(Deserialize)]
         struct Row {
             account: String,
+            of_day: String,
             hour: String,
             platform: String,
             agent: String,
@@ -146,30 +155,31 @@ impl Store {
         let sums: Vec<String> = SUMS.iter().map(|(name, ..)| format!("sum(d_{name})")).collect();
         let texts: Vec<String> = sums.iter().map(|sum| format!("toString({sum})")).collect();
         let differs: Vec<String> = sums.iter().map(|sum| format!("{sum} != 0")).collect();
+        let these = "day BETWEEN {from:Date} AND {to:Date}";
         let sql = format!(
             "WITH {with} {BOOK},
                minutes AS (
-                 SELECT account, if(min(toUnixTimestamp(hour) % 3600) = max(toUnixTimestamp(hour) % 3600), toInt64(any(toUnixTimestamp(hour) % 3600)), -1) AS begins
-                 FROM usage_hourly WHERE day = {{day:Date}} AND account != '' GROUP BY account)
-             SELECT account, if(at < 0, '', formatDateTime(toDateTime(at, 'UTC'), '%F %R', 'UTC')) AS hour, platform, agent, category, model,
+                 SELECT account, day, if(min(toUnixTimestamp(hour) % 3600) = max(toUnixTimestamp(hour) % 3600), toInt64(any(toUnixTimestamp(hour) % 3600)), -1) AS begins
+                 FROM usage_hourly WHERE {these} AND account != '' GROUP BY account, day)
+             SELECT account, toString(day) AS of_day, if(at < 0, '', formatDateTime(toDateTime(at, 'UTC'), '%F %R', 'UTC')) AS hour, platform, agent, category, model,
                [{}] AS differences
              FROM (
-               SELECT l.account AS account, if(m.begins < 0, toInt64(-1), intDiv(toUnixTimestamp64Milli(l.event_time) - m.begins * 1000, 3600000) * 3600 + m.begins) AS at,
+               SELECT l.account AS account, l.day AS day, if(m.begins < 0, toInt64(-1), intDiv(toUnixTimestamp64Milli(l.event_time) - m.begins * 1000, 3600000) * 3600 + m.begins) AS at,
                  toString(l.platform) AS platform, toString(l.agent) AS agent, toString(l.category) AS category, toString(l.model) AS model, {}
-               FROM (SELECT l.*, {TERMS} FROM usage_log AS l LEFT JOIN book AS b ON l.account = b.account WHERE l.day = {{day:Date}}{only}) AS l
-               LEFT JOIN minutes AS m ON l.account = m.account
+               FROM (SELECT l.*, {TERMS} FROM usage_log AS l LEFT JOIN book AS b ON l.account = b.account WHERE l.{these}{only}) AS l
+               LEFT JOIN minutes AS m ON l.account = m.account AND l.day = m.day
                UNION ALL
-               SELECT h.account AS account, if(m.begins < 0, toInt64(-1), toInt64(toUnixTimestamp(h.hour))) AS at,
+               SELECT h.account AS account, h.day AS day, if(m.begins < 0, toInt64(-1), toInt64(toUnixTimestamp(h.hour))) AS at,
                  toString(h.platform) AS platform, toString(h.agent) AS agent, toString(h.category) AS category, toString(h.model) AS model, {}
-               FROM usage_hourly AS h LEFT JOIN minutes AS m ON h.account = m.account WHERE h.day = {{day:Date}} AND h.account != ''
-             ) GROUP BY account, at, platform, agent, category, model
-             HAVING {} ORDER BY account, at, platform, agent, category, model LIMIT {FINDINGS_MAX} SETTINGS {FRUGAL}",
+               FROM usage_hourly AS h LEFT JOIN minutes AS m ON h.account = m.account AND h.day = m.day WHERE h.{these} AND h.account != ''
+             ) GROUP BY account, day, at, platform, agent, category, model
+             HAVING {} ORDER BY day, account, at, platform, agent, category, model LIMIT {FINDINGS_MAX} SETTINGS {FRUGAL}",
             texts.join(", "),
             each(0),
             each(1),
             differs.join(" OR "),
         );
-        let rows: Vec<Row> = self.rows(&sql, &[("day", &day.to_string())]).await?;
+        let rows: Vec<Row> = self.rows(&sql, &[("from", &days.0.to_string()), ("to", &days.1.to_string())]).await?;
         let difference = |row: Row| {
             let names = [
                 ("hour", &row.hour),
@@ -179,7 +189,8 @@ impl Store {
                 ("model", &row.model),
             ];
             let named = names.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name} {value}"));
-            let key: Vec<String> = [format!("account {}", row.account), format!("day {day}")].into_iter().chain(named).collect();
+            let key: Vec<String> =
+                [format!("account {}", row.account), format!("day {}", row.of_day)].into_iter().chain(named).collect();
             let sums = SUMS.iter().zip(&row.differences).filter(|(_, difference)| *difference != "0");
             let what: Vec<String> = sums.map(|((name, ..), difference)| format!("{name} {}", signed(difference))).collect();
             Difference { place: key.join(", "), what: format!("usage_hourly has {} than usage_log", what.join(", ")) }
@@ -187,14 +198,14 @@ impl Store {
         Ok(rows.into_iter().map(difference).collect())
     }
 
-    /// Where `session_users` holds other users or another number of events than the log, of sessions that start on one day in UTC. `ends`
+    /// Where `session_users` holds other users or another number of events than the log, of sessions that start on these days in UTC. `ends`
     /// as with [`Store::hourly_differences`]. First of the users, then of the events.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn session_differences(
         &self,
-        day: chrono::NaiveDate,
+        days: (chrono::NaiveDate, chrono::NaiveDate),
         ends: Option<&Ends>,
     ) -> Result<(Vec<Difference>, Vec<Difference>), Error> {
         #[derive(Deserialize)]
@@ -210,26 +221,27 @@ impl Store {
         let (with, only) = unfinished("session_users", USERS_KEY, ends);
         let sql = format!(
             "WITH {with} {BOOK},
-               toInt64(toUnixTimestamp(toDateTime({{day:String}}, 'UTC'))) AS midnight
+               toInt64(toUnixTimestamp(toDateTime({{from:String}}, 'UTC'))) AS begins,
+               toInt64(toUnixTimestamp(toDateTime({{to:String}}, 'UTC'))) + 86400 AS ends
              SELECT account, formatDateTime(toDateTime(at, 'UTC'), '%F %R', 'UTC') AS start, platform,
                sum(lu) AS log_users, sum(ru) AS users, sum(le) AS log_events, sum(re) AS events
              FROM (
                SELECT l.account AS account, intDiv(toUnixTimestamp64Milli(l.event_time) - l.terms.3 * 1000, 86400000) * 86400 + l.terms.3 AS at,
                  toString(l.platform) AS platform, uniqCombined64(17)(l.user_hash) AS lu, toUInt64(0) AS ru, count() AS le, toUInt64(0) AS re
                FROM (SELECT l.*, {TERMS} FROM usage_log AS l LEFT JOIN book AS b ON l.account = b.account
-                     WHERE l.day BETWEEN toDate({{day:String}}) - 2 AND toDate({{day:String}}) + 3 AND l.event_time >= toDateTime64(midnight, 3, 'UTC')
-                       AND l.event_time < toDateTime64(midnight + 172800, 3, 'UTC') AND l.user_hash != 0 AND l.platform != ''{only}) AS l
-               GROUP BY account, at, platform HAVING at >= midnight AND at < midnight + 86400
+                     WHERE l.day BETWEEN toDate({{from:String}}) - 2 AND toDate({{to:String}}) + 3 AND l.event_time >= toDateTime64(begins, 3, 'UTC')
+                       AND l.event_time < toDateTime64(ends + 86400, 3, 'UTC') AND l.user_hash != 0 AND l.platform != ''{only}) AS l
+               GROUP BY account, at, platform HAVING at >= begins AND at < ends
                UNION ALL
                SELECT u.account AS account, toInt64(toUnixTimestamp(u.session_start)) AS at, toString(u.platform) AS platform,
                  toUInt64(0) AS lu, uniqCombined64Merge(17)(u.users) AS ru, toUInt64(0) AS le, sum(u.events) AS re
-               FROM session_users AS u WHERE u.account != '' AND u.day BETWEEN toDate({{day:String}}) - 2 AND toDate({{day:String}}) + 2
-                 AND u.session_start >= toDateTime(midnight, 'UTC') AND u.session_start < toDateTime(midnight + 86400, 'UTC')
+               FROM session_users AS u WHERE u.account != '' AND u.day BETWEEN toDate({{from:String}}) - 2 AND toDate({{to:String}}) + 2
+                 AND u.session_start >= toDateTime(begins, 'UTC') AND u.session_start < toDateTime(ends, 'UTC')
                GROUP BY account, at, platform
              ) GROUP BY account, at, platform HAVING log_users != users OR log_events != events
              ORDER BY account, at, platform LIMIT {FINDINGS_MAX} SETTINGS {FRUGAL}"
         );
-        let rows: Vec<Row> = self.rows(&sql, &[("day", &day.to_string())]).await?;
+        let rows: Vec<Row> = self.rows(&sql, &[("from", &days.0.to_string()), ("to", &days.1.to_string())]).await?;
         let difference = |row: &Row, what: &str, there: u64, logged: u64| Difference {
             place: format!("account {}, platform {}, session of {} UTC", row.account, row.platform, row.start),
             what: format!("session_users has {there} {what}, usage_log {logged}"),
@@ -240,6 +252,31 @@ impl Store {
             users.map(|row| difference(row, "unique users", row.users, row.log_users)).collect(),
             events.map(|row| difference(row, "events", row.events, row.log_events)).collect(),
         ))
+    }
+
+    /// Days that are looked at together: as many as hold few events, and at most a month.
+    pub fn day_spans(
+        coverage: &Coverage,
+        days: (chrono::NaiveDate, chrono::NaiveDate),
+    ) -> Vec<(chrono::NaiveDate, chrono::NaiveDate)> {
+        let events =
+            |day: chrono::NaiveDate| coverage.days.iter().find(|of| of.day == day).map_or(0, |of| of.logged.max(of.rolled_up));
+        let mut spans: Vec<(chrono::NaiveDate, chrono::NaiveDate)> = Vec::new();
+        let mut held = 0;
+        for day in days.0.iter_days().take_while(|day| *day <= days.1) {
+            let more = events(day);
+            match spans.last_mut() {
+                Some((from, to)) if held + more <= SPAN_EVENTS_MAX && (day - *from).num_days() < SPAN_DAYS_MAX => {
+                    *to = day;
+                    held += more;
+                }
+                _ => {
+                    spans.push((day, day));
+                    held = more;
+                }
+            }
+        }
+        spans
     }
 
     /// In how many slices the ids of so many events are looked at.
@@ -293,6 +330,23 @@ mod tests {
     #[test]
     fn a_difference_is_more_or_less() {
         assert_eq!((signed("0.000000001"), signed("-3")), ("0.000000001 more".to_owned(), "3 less".to_owned()));
+    }
+
+    #[test]
+    fn few_events_are_looked_at_together_and_no_day_is_left_out() {
+        let day = |text: &str| text.parse::<chrono::NaiveDate>().expect("a day");
+        let of = |text: &str, logged| LogDay { day: day(text), logged, rolled_up: 0 };
+        let days = vec![of("2026-01-01", 5), of("2026-01-04", 2_000_000), of("2026-01-05", 9_000_000)];
+        let coverage = Coverage { days, first: None, is_whole: true };
+        let spans = Store::day_spans(&coverage, (day("2026-01-01"), day("2026-02-20")));
+        let expected = [
+            ("2026-01-01", "2026-01-03"),
+            ("2026-01-04", "2026-01-04"),
+            ("2026-01-05", "2026-01-05"),
+            ("2026-01-06", "2026-02-05"),
+            ("2026-02-06", "2026-02-20"),
+        ];
+        assert_eq!(spans, expected.map(|(from, to)| (day(from), day(to))));
     }
 
     #[test]
