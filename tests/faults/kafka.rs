@@ -160,7 +160,7 @@ pub fn wait_for_stop(clickhouse: &ClickHouse, farebox: &Farebox, instance: &mut 
     reason.trim().to_owned()
 }
 
-/// Takes a stop back as `docs/exactly-once.md` says.
+/// Takes a stop back without looking, as `farebox recover` does where the evidence is gone.
 pub fn clear_stop(clickhouse: &ClickHouse, farebox: &Farebox, partition: i32) {
     let stops = format!("{}.stops", farebox.database);
     clickhouse.query(&format!(
