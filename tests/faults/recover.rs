@@ -5,7 +5,7 @@ use std::fs;
 use super::kafka::{Sent, noted, small, wait_for_received, wait_for_stop, wait_until_empty};
 use super::outcome;
 use super::proxy::{Do, Proxy, When, exception};
-use super::quick::event;
+use super::quick::{event, wait_for_log};
 use super::servers::{ClickHouse, Farebox, Kafka, Message, Output};
 
 /// What `recover` says without being told to do anything: it stands still, so the exit code is 1.
@@ -61,6 +61,16 @@ fn an_offset_in_other_hands_goes_back_to_where_the_tables_end() {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert_eq!(kafka.committed(&farebox.group, &farebox.topic, 0).unwrap().offset, 120, "it only showed");
+    let json = farebox.run(&["recover", "--format", "json"]).stdout;
+    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/commands.md")).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("`farebox recover")).unwrap();
+    for key in row.keys() {
+        assert!(
+            section.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{key}`"))),
+            "{key} is not on the page"
+        );
+    }
     farebox.run(&["recover", "--partition", "1", "--yes"]).expect_success();
     assert_eq!(shown(&farebox).matches("stands still since").count(), 2);
     farebox.run(&["recover", "--yes"]).expect_success();
@@ -112,7 +122,8 @@ fn rows_that_clickhouse_lost_are_read_again_where_nothing_of_them_is_left() {
         clickhouse.query(&format!("TRUNCATE TABLE {database}.{table}"));
     }
     let mut instance = farebox.start();
-    wait_for_stop(clickhouse, &farebox, &mut instance, 0, "foreign_commit");
+    wait_for_log(&mut instance, "guard=\"foreign_commit\"");
+    wait_for_any_stop(clickhouse, &farebox, &mut instance);
     assert_eq!(instance.stop().code(), Some(0));
     wait_until_empty(kafka, &farebox.group);
     assert!(shown(&farebox).contains("read from its start, 0"));
@@ -126,7 +137,10 @@ fn rows_that_clickhouse_lost_are_read_again_where_nothing_of_them_is_left() {
 }
 
 fn wait_for_any_stop(clickhouse: &ClickHouse, farebox: &Farebox, instance: &mut super::servers::Instance) -> String {
-    let sql = format!("SELECT kind FROM {}.stops WHERE NOT cleared", farebox.database);
+    let sql = format!(
+        "SELECT kind FROM (SELECT kind, cleared FROM {}.stops ORDER BY at DESC, cleared DESC LIMIT 1) WHERE NOT cleared",
+        farebox.database
+    );
     super::servers::eventually(super::servers::SOON, || match clickhouse.query(&sql).trim() {
         "" => Err(instance.process.log()),
         kind => Ok(kind.to_owned()),
