@@ -350,6 +350,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_stop_and_every_alarm_has_its_label_and_its_entry_on_the_page() {
+        let page = include_str!("../../docs/recovery.md");
+        let (stops, alarms) = page.split_once("\n## The alarms\n").expect("a section for alarms");
+        let entries = |text: &str| -> Vec<String> {
+            let mut names: Vec<String> =
+                text.lines().filter_map(|line| Some(line.strip_prefix("### `")?.strip_suffix('`')?.to_owned())).collect();
+            names.sort();
+            names
+        };
+        let sorted = |mut names: Vec<&'static str>| {
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(entries(stops), sorted(StopKind::ALL.map(StopKind::as_str).to_vec()));
+        assert_eq!(entries(alarms), sorted(Alarm::ALL.map(Alarm::as_str).to_vec()));
+        let metrics = Metrics::new().expect("metrics");
+        StopKind::ALL.into_iter().for_each(|kind| metrics.guard(kind).inc());
+        let text = metrics.render().expect("renders");
+        for kind in StopKind::ALL.map(StopKind::as_str) {
+            assert!(text.contains(&format!("farebox_guards_tripped_total{{kind=\"{kind}\"}} 1\n")), "{kind}: {text}");
+            // What each entry tells: what happened, and what to do.
+            let entry =
+                stops.split(&format!("\n### `{kind}`\n")).nth(1).and_then(|rest| rest.split("\n### ").next()).expect("an entry");
+            assert!(
+                entry.contains("**What happened.**")
+                    && (entry.contains("farebox recover") || entry.contains("recover` does") || entry.contains("by itself")),
+                "{kind}: {entry}"
+            );
+        }
+    }
+
+    #[test]
     fn every_value_of_every_label_stands_at_zero_from_the_start() {
         let text = Metrics::new().and_then(|metrics| metrics.render()).expect("renders");
         for line in [

@@ -32,6 +32,7 @@ mod points;
 mod proxy;
 #[path = "../support/quick.rs"]
 mod quick;
+mod recover;
 #[path = "../support/scenario.rs"]
 mod scenario;
 #[path = "../support/servers/mod.rs"]
