@@ -78,12 +78,21 @@ fn malformed(id: u64, dice: &mut Dice) -> Vec<u8> {
 
 fn records(first: u64, count: u64, malformed_of_ten: u64) -> Vec<Vec<u8>> {
     let mut dice = Dice(first);
-    (first..first + count).map(|id| if id % 10 < malformed_of_ten { malformed(id / 10, &mut dice) } else { event(id, &mut dice) }).collect()
+    (first..first + count)
+        .map(|id| if id % 10 < malformed_of_ten { malformed(id / 10, &mut dice) } else { event(id, &mut dice) })
+        .collect()
 }
 
 fn record(offset: u64, value: &[u8]) -> Record<'_> {
     let timestamp = Timestamp::from_millis(NOON + i64::try_from(offset / 2_000).unwrap());
-    Record { offset: offset.try_into().unwrap(), timestamp, leader_epoch: 0, key: Some(b"load-1"), value: Some(value), headers: Vec::new() }
+    Record {
+        offset: offset.try_into().unwrap(),
+        timestamp,
+        leader_epoch: 0,
+        key: Some(b"load-1"),
+        value: Some(value),
+        headers: Vec::new(),
+    }
 }
 
 fn engine(prices: &Arc<Prices>) -> Engine {

@@ -19,6 +19,7 @@ mod output;
 mod preview;
 mod produce;
 mod progress;
+mod rerate;
 mod run;
 mod send;
 mod stream;
@@ -60,6 +61,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Man { folder } => return completions::man(folder),
         Verb::Export(options) => options.refusal(),
         Verb::Usage(options) => options.days.refusal(),
+        Verb::Rerate(options) => options.refusal(),
         _ => None,
     };
     if let Some(reason) = refusal {
@@ -90,6 +92,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
+        Verb::Rerate(options) => asynchronous(rerate::rerate(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
