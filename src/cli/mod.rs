@@ -7,6 +7,7 @@ pub(crate) mod aligned;
 mod alive;
 mod apply;
 mod args;
+mod backdate;
 mod check;
 mod completions;
 mod config;

@@ -2,8 +2,8 @@
 //!
 //! Promises: the same arithmetic as at metering; the same book gives what is stored. Holds: day and hour stay those of metering.
 //! The log keeps less than the event said, and what that means is decided here:
-//! - A number that is 0 may have been absent. Both cost the same, but only one may be a price. Where the log does not tell, the
-//!   event stays priced or unpriced as it was; cached tokens without input tokens are the whole input.
+//! - A number that is 0 may have been absent, and a price may need one that is given. The book that rated the event first tells
+//!   which it was, if it minded; else it was absent, so that what may be unpriced is shown.
 //! - The credits that an event reported are its cost, if it was charged by them. Else they were not kept: such an event keeps its
 //!   cost, and is counted.
 //!
@@ -56,8 +56,8 @@ pub struct Logged<'a> {
 }
 
 impl<'a> Logged<'a> {
-    /// The event with its zeros read as `zero`: all of them absent, or all of them given.
-    fn event(&self, zeros_are_given: bool, credits: Option<Credits>) -> Event<'a> {
+    /// The event with its zeros read in one of two ways: all of them absent, or all of them given.
+    fn event(&self, zeros_are_given: bool) -> Event<'a> {
         let number = |number: u64| (number > 0 || zeros_are_given).then_some(number);
         Event {
             id: Cow::Borrowed(""),
@@ -74,7 +74,7 @@ impl<'a> Logged<'a> {
             cached_input_tokens: number(self.cached_input_tokens),
             output_tokens: number(self.output_tokens),
             quantity: (self.quantity > Quantity::ZERO || zeros_are_given).then_some(self.quantity),
-            credits,
+            credits: None,
         }
     }
 
@@ -113,44 +113,42 @@ impl Again {
         self.prices.version()
     }
 
-    /// The prices that are rated by.
-    pub const fn prices(&self) -> &Prices {
-        &self.prices
-    }
-
     /// What an event costs now.
     pub fn rate(&mut self, logged: &Logged<'_>) -> Rated {
-        let then = self.terms_then(logged);
-        let hour = then.zone.local(logged.time).hour;
         let now = self.prices.terms(logged.account, logged.time);
+        let [absent, given] = both(&self.prices, &now, logged);
+        let past = self.past(logged.price_version);
+        let then = past.terms(logged.account, logged.time);
+        let hour = then.zone.local(logged.time).hour;
         if now.reported && now.known && now.charges(logged.category) {
             let is_kept = then.known && then.reported && then.charges(logged.category) && logged.priced;
             return Rated { hour, cost: logged.stored(), is_sure: is_kept };
         }
-        let [absent, given] = [false, true].map(|given| self.prices.cost(&logged.event(given, None), &now));
-        let stored = logged.stored();
-        let cost = if absent == given || stored == absent {
-            absent
-        } else if stored == given {
-            given
-        } else {
-            Cost { priced: absent.priced || logged.priced, ..absent }
-        };
+        let cost = if absent == given || !were_given(past, &then, logged) { absent } else { given };
         Rated { hour, cost, is_sure: true }
     }
 
-    fn terms_then(&mut self, logged: &Logged<'_>) -> Terms {
-        let version = logged.price_version;
+    fn past(&mut self, version: u64) -> &Prices {
         if version == self.prices.version() {
-            return self.prices.terms(logged.account, logged.time);
+            return &self.prices;
         }
         if self.past.len() >= PAST_MAX && !self.past.contains_key(&version) {
             self.past.clear();
         }
         let book = &self.book;
-        let past = self.past.entry(version).or_insert_with(|| Prices::new(&book.at_version(version)));
-        past.terms(logged.account, logged.time)
+        self.past.entry(version).or_insert_with(|| Prices::new(&book.at_version(version)))
     }
+}
+
+/// The cost with zeros read as absent, and as given.
+fn both(prices: &Prices, terms: &Terms, logged: &Logged<'_>) -> [Cost; 2] {
+    [false, true].map(|given| prices.cost(&logged.event(given), terms))
+}
+
+/// Whether the zeros of an event must have been given, for it to cost what it did.
+fn were_given(past: &Prices, then: &Terms, logged: &Logged<'_>) -> bool {
+    let [absent, given] = both(past, then, logged);
+    absent != given && given == logged.stored()
 }
 
 #[cfg(test)]
@@ -212,6 +210,7 @@ per_1k_input_tokens = "1000"
     #[test]
     fn a_nanocredit_is_rounded_as_at_metering_and_the_hour_is_the_accounts() {
         let mut again = Again::new(applied(&Book::empty(), FIRST, true));
+        assert_eq!(again.version(), 1);
         for (tokens, nanos) in [(499, 0), (500, 0), (501, 1), (1_500, 2), (2_500, 2), (2_501, 3)] {
             let rated = again.rate(&Logged { output_tokens: tokens, ..logged("acme", "llm") });
             assert_eq!((rated.cost, rated.is_sure), (priced(nanos), true), "{tokens}");
@@ -232,6 +231,18 @@ per_1k_input_tokens = "1000"
                 Logged { cached_input_tokens: 7, cost: Credits::from_nanos(nanos), priced: true, ..logged("acme", "cache") };
             assert_eq!(again.rate(&stored).cost, priced(nanos));
         }
+    }
+
+    #[test]
+    fn a_zero_counts_as_given_only_where_its_first_book_says_so() {
+        let first = applied(&Book::empty(), FIRST, true);
+        let unit = "[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_unit = \"1\"\nvalid_from = 2026-03-01T00:00:00Z";
+        let mut again = Again::new(applied(&first, unit, true));
+        let unpriced = Cost { credits: Credits::ZERO, priced: false };
+        let tokens = Logged { output_tokens: 2_000, cost: Credits::from_nanos(2), priced: true, ..logged("acme", "llm") };
+        assert_eq!(again.rate(&tokens).cost, unpriced, "nothing says that a quantity of 0 was given");
+        assert_eq!(again.rate(&Logged { priced: true, ..logged("acme", "llm") }).cost, priced(0), "tokens of 0 were given");
+        assert_eq!(again.rate(&logged("acme", "llm")).cost, unpriced);
     }
 
     #[test]

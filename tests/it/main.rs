@@ -23,6 +23,7 @@ mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
 mod readme;
+mod rerate;
 #[path = "../support/scenario.rs"]
 mod scenario;
 mod send_tail;
