@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 
 use super::direct::{Direct, NOW};
 use super::oracle::{self, Rules, views};
+use super::readme::blocks_of;
 use super::servers::{Farebox, KafkaRecord, Output, free_port};
 
 fn installed(direct: &Direct) -> Farebox {
@@ -239,6 +240,114 @@ fn what_cannot_be_meant_is_one_sentence_and_posts_nothing() {
     let none = rerate(&farebox, "--all --from 2027-03-01 --to 2027-03-01 --post").expect_success();
     assert_eq!(none.stderr, "farebox: no usage of that day is stored\n");
     assert_eq!(direct.query("SELECT count() FROM {db}.cost_adjustments"), "0\n");
+}
+
+/// Everything is read up to [`NOW`]: sessions that ended two days before are closed.
+fn close_sessions(direct: &Direct) {
+    direct.query(&format!(
+        "INSERT INTO {{db}}.batches (source_epoch, topic, topic_id, offset_to, received, accepted, kind, record_time_max) \
+         VALUES ('1', '{{db}}', 'id', 4, 4, 4, 'batch', '{}')",
+        NOW.trim_end_matches('Z')
+    ));
+    direct.query("INSERT INTO {db}.sources SELECT '{db}', 'id', '1', now64(3)");
+}
+
+#[test]
+fn a_backdated_book_says_whom_and_what_it_changes_and_stored_costs_stay() {
+    let mut direct = Direct::new(
+        "[[account]]\nid = \"acme\"\n[[account]]\nid = \"own\"\n[[session_price]]\naccount = \"*\"\nunit_session_cost = \"1\"\n[[session_price]]\n\
+         account = \"own\"\nunit_session_cost = \"2\"\n[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_call = \"1\"\n",
+    );
+    let call = |id, account: &str, day, user| {
+        event(id, account, &format!("2026-03-{day}T10:00:00Z"), &format!(r#""user":"{user}","category":"llm""#))
+    };
+    direct.write([call(1, "acme", 10, "ann"), call(2, "acme", 11, "ann"), call(3, "acme", 11, "bob"), call(4, "own", 11, "ann")]);
+    close_sessions(&direct);
+    let farebox = installed(&direct);
+    let from = "valid_from = 2026-03-11T00:00:00Z\n";
+    let text = format!(
+        "[[session_price]]\naccount = \"*\"\nunit_session_cost = \"1.5\"\n{from}[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_call = \"1.25\"\n{from}"
+    );
+    let file = farebox.write("book.toml", &text).display().to_string();
+    let refused = farebox.run(&["apply", &file]);
+    assert!(!refused.status.success() && refused.stderr.contains("--backdate"), "{refused:?}");
+
+    let planned = farebox.run(&["apply", &file, "--backdate", "--dry-run", "--format", "json"]).expect_success();
+    let planned: serde_json::Value = serde_json::from_str(&planned.stdout).unwrap();
+    let day = |account, kind, old, new| serde_json::json!({"account": account, "day": "2026-03-11", "kind": kind, "old": old, "new": new});
+    let metered = [day("acme", "operation", "2", "2.5"), day("acme", "session", "2", "3"), day("own", "operation", "1", "1.25")];
+    assert_eq!(planned["metered"], serde_json::Value::from(metered.to_vec()));
+    assert_eq!(planned["changes"][0]["touches"], serde_json::json!({"accounts": 1, "some": ["acme"]}));
+    assert_eq!(planned["changes"][1]["touches"], serde_json::json!({"accounts": 2, "some": ["acme", "own"]}));
+    let costs = "SELECT account, kind, sum(c.cost) FROM {db}.costs AS c WHERE day = '2026-03-11' GROUP BY account, kind ORDER BY account, kind";
+    assert_eq!(direct.query(costs), "acme\toperation\t2\nacme\tsession\t2\nown\toperation\t1\nown\tsession\t2\n");
+
+    let applied = farebox.run(&["apply", &file, "--backdate"]).expect_success();
+    assert!(applied.stdout.contains("\n  touches 2 accounts: acme, own\n"), "{}", applied.stdout);
+    assert!(applied.stdout.contains("\n  own 2026-03-11 operation: 1 -> 1.25\napplied as version 2\n"), "{}", applied.stdout);
+    assert!(applied.stderr.contains("`farebox rerate --post`"), "{}", applied.stderr);
+    assert_eq!(direct.query(costs), "acme\toperation\t2\nacme\tsession\t3\nown\toperation\t1\nown\tsession\t2\n");
+    rerate(&farebox, &format!("{MARCH} --post")).expect_success();
+    assert_eq!(direct.query(costs), "acme\toperation\t2.5\nacme\tsession\t3\nown\toperation\t1.25\nown\tsession\t2\n");
+}
+
+/// The repair of docs/price-book.md, command by command. `UPDATE_DOCS=1` writes the answers into the page anew.
+#[test]
+fn the_repair_in_the_page_about_prices_is_what_happens() {
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/price-book.md");
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let mut direct = Direct::new(
+        "[[account]]\nid = \"globex\"\ncharge = [\"operations\"]\n[[account]]\nid = \"acme\"\n[[rate]]\naccount = \"*\"\ncategory = \"llm\"\n\
+         model = \"gpt-4o\"\nper_1k_input_tokens = \"25\"\nper_1k_output_tokens = \"100\"\n",
+    );
+    let call = r#""category":"llm","model":"gpt-4o","input_tokens":1200,"output_tokens":350"#;
+    direct.write([
+        event(1, "globex", "2026-03-10T09:20:00Z", call),
+        event(2, "globex", "2026-03-10T10:40:00Z", r#""category":"image","model":"dall-e-3","quantity":"2""#),
+        event(3, "globex", "2026-03-11T08:15:00Z", call),
+        event(4, "globex", "2026-03-11T08:16:00Z", r#""category":"image","model":"dall-e-3","quantity":"1""#),
+    ]);
+    close_sessions(&direct);
+    let farebox = installed(&direct);
+    farebox.run(&["credits", "grant", "globex", "500", "--key", "first"]).expect_success();
+    let [file] = blocks_of(&page, "toml repair").try_into().unwrap();
+    let file = farebox.write("repair.toml", &file).display().to_string();
+
+    let (mut expected, mut rest, mut commands) = (String::new(), page.as_str(), 0);
+    while let Some(at) = rest.find("```sql repair\n").into_iter().chain(rest.find("```console\n")).min() {
+        let (before, block) = rest.split_at(at);
+        let (block, after) = block.split_once("\n```\n").expect("the block ends");
+        expected += before;
+        rest = after;
+        if let Some(question) = block.strip_prefix("```sql repair\n") {
+            let (_, after) = rest.split_once("```text\n").and_then(|(_, answer)| answer.split_once("```\n")).expect("an answer");
+            let question = question.replace("farebox.", "{db}.");
+            let shown = format!("{question} FORMAT PrettySpaceNoEscapesMonoBlock SETTINGS output_format_pretty_row_numbers = 0");
+            let answer: String =
+                direct.query(&shown).trim_matches('\n').lines().map(|line| format!("{}\n", line.trim_end())).collect();
+            expected += &format!("{block}\n```\n\n```text\n{answer}```\n");
+            rest = after;
+            continue;
+        }
+        expected += "```console\n";
+        for line in block.lines().filter_map(|line| line.strip_prefix("$ farebox ")) {
+            let words: Vec<&str> = line.split(' ').map(|word| if word == "repair.toml" { &file } else { word }).collect();
+            let output = farebox.run(&words).expect_success();
+            let talk = if words[0] == "credits" { String::new() } else { output.stderr };
+            expected += &format!("$ farebox {line}\n{}{talk}", output.stdout.replace('\r', ""));
+            commands += 1;
+        }
+        expected += "```\n";
+    }
+    expected += rest;
+    assert_eq!(commands, 5);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(PAGE, &expected).unwrap();
+    }
+    assert!(page == expected || std::env::var_os("UPDATE_DOCS").is_some(), "docs/price-book.md differs from:\n{expected}");
+    // By hand: two calls of 1.2 × 2.5 + 0.35 × 10 = 6.5 instead of 65, three images of 40.
+    assert_eq!(direct.query("SELECT used, balance FROM {db}.balances WHERE account = 'globex'"), "133\t367\n");
+    assert_eq!(direct.query("SELECT count() FROM {db}.unpriced_usage"), "0\n");
 }
 
 /// What random events are metered by; each book on top of it has other prices for them.
