@@ -1,19 +1,18 @@
 //! Sums of operations by account, day, hour, platform, agent, category and model, for `usage_hourly`.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
 
 use super::Accepted;
 use super::digest::{Digest, Term};
+use super::hash::HashSeed;
 use super::log::EventNames;
 use super::names::{NameId, Names};
 use crate::model::{Credits, Day, Month, Quantity, Timestamp};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HourlyKey {
     pub account: NameId,
     pub agent: NameId,
@@ -86,21 +85,26 @@ impl Sums {
 pub(crate) struct Hourly {
     table: HashTable<u32>,
     rows: Vec<(HourlyKey, Sums)>,
+    seed: HashSeed,
 }
 
 impl Hourly {
+    pub fn new(seed: HashSeed) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     pub fn add(&mut self, row: &Accepted<'_>, names: EventNames) {
         let EventNames { account, source: _, platform, agent, category, model } = names;
         let key = HourlyKey { account, agent, category, model, platform, day: row.day, hour: row.hour };
-        let rows = &mut self.rows;
-        let hash = hash(&key);
+        let (rows, seed) = (&mut self.rows, self.seed);
+        let hash = hash(&key, &seed);
         let sums = Sums::of(row);
         if let Some(&index) = self.table.find(hash, |&index| rows[index as usize].0 == key) {
             rows[index as usize].1.add(&sums);
         } else {
             let index = rows.len() as u32; // at most one row for each event of a bounded batch
             rows.push((key, sums));
-            self.table.insert_unique(hash, index, |&index| self::hash(&rows[index as usize].0));
+            self.table.insert_unique(hash, index, |&index| self::hash(&rows[index as usize].0, &seed));
         }
     }
 
@@ -131,10 +135,10 @@ impl Hourly {
     }
 }
 
-fn hash(key: &HourlyKey) -> u64 {
-    let mut hasher = FxHasher::default();
-    key.hash(&mut hasher);
-    hasher.finish()
+fn hash(key: &HourlyKey, seed: &HashSeed) -> u64 {
+    let &HourlyKey { account, agent, category, model, platform, day, hour } = key;
+    let hour = hour.millis().cast_unsigned();
+    seed.numbers([account, agent, category, model, platform, day.epoch_days().into(), hour as u32, (hour >> 32) as u32])
 }
 
 fn add_to_digest(digest: &mut Digest, names: &Names, key: &HourlyKey, sums: &Sums) {

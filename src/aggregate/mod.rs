@@ -7,6 +7,7 @@
 
 mod digest;
 mod fold;
+mod hash;
 mod hourly;
 mod log;
 mod names;
@@ -21,6 +22,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use fold::Fold;
+pub use hash::HashSeed;
 pub use hourly::{HourlyBlock, HourlyRow, Sums};
 pub use log::{LogBlock, LogRow};
 pub use rejected::{RejectedBlock, RejectedRow};

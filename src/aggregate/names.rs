@@ -1,10 +1,8 @@
 //! Names of a batch as small numbers: accounts, agents, models and the like repeat in almost every event.
 
-use std::hash::Hasher as _;
-
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
 
+use super::hash::HashSeed;
 use super::text::TextColumn;
 
 /// The distinct names of one batch. A known name costs one lookup and no allocation.
@@ -12,20 +10,25 @@ use super::text::TextColumn;
 pub(crate) struct Names {
     table: HashTable<u32>,
     texts: TextColumn,
+    seed: HashSeed,
 }
 
 /// A name of one batch; means something only beside its [`Names`].
 pub(crate) type NameId = u32;
 
 impl Names {
+    pub fn new(seed: HashSeed) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     pub fn intern(&mut self, name: &str) -> NameId {
-        let hash = hash(name.as_bytes());
+        let hash = self.seed.text(name.as_bytes());
         if let Some(&id) = self.table.find(hash, |&id| self.texts.get(id as usize) == name.as_bytes()) {
             return id;
         }
         let id = self.texts.len() as NameId; // a batch holds far fewer than 2^32 names: each takes bytes of a bounded batch
         self.texts.push(name.as_bytes());
-        self.table.insert_unique(hash, id, |&id| self::hash(self.texts.get(id as usize)));
+        self.table.insert_unique(hash, id, |&id| self.seed.text(self.texts.get(id as usize)));
         id
     }
 
@@ -57,12 +60,6 @@ impl Names {
     pub fn bytes(&self) -> usize {
         self.texts.bytes() + self.table.capacity() * (size_of::<NameId>() + 1)
     }
-}
-
-fn hash(name: &[u8]) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(name);
-    hasher.finish()
 }
 
 #[cfg(test)]

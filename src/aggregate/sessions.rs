@@ -1,20 +1,19 @@
 //! Sets of users by account, platform and session, for `session_users`.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
 
 use super::Accepted;
 use super::digest::{Digest, Term};
+use super::hash::HashSeed;
 use super::log::EventNames;
 use super::names::{NameId, Names};
 use crate::model::{Day, Month, SessionStart};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionKey {
     pub account: NameId,
     pub platform: NameId,
@@ -29,6 +28,7 @@ pub(crate) struct Sessions {
     table: HashTable<u32>,
     events: Vec<(SessionKey, u64)>,
     users: Vec<(u32, u64)>,
+    seed: HashSeed,
 }
 
 /// Finished sessions: each has a range of `users`.
@@ -39,16 +39,20 @@ pub(crate) struct SessionColumns {
 }
 
 impl Sessions {
+    pub fn new(seed: HashSeed) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     pub fn add(&mut self, row: &Accepted<'_>, names: EventNames) {
         let key = SessionKey { account: names.account, platform: names.platform, start: row.session, day: row.session_day };
-        let events = &mut self.events;
-        let hash = hash(&key);
+        let (events, seed) = (&mut self.events, self.seed);
+        let hash = hash(&key, &seed);
         let session = match self.table.find(hash, |&index| events[index as usize].0 == key) {
             Some(&session) => session,
             None => {
                 let session = events.len() as u32; // at most one for each event of a bounded batch
                 events.push((key, 0));
-                self.table.insert_unique(hash, session, |&index| self::hash(&events[index as usize].0));
+                self.table.insert_unique(hash, session, |&index| self::hash(&events[index as usize].0, &seed));
                 session
             }
         };
@@ -107,10 +111,9 @@ impl Sessions {
     }
 }
 
-fn hash(key: &SessionKey) -> u64 {
-    let mut hasher = FxHasher::default();
-    key.hash(&mut hasher);
-    hasher.finish()
+fn hash(key: &SessionKey, seed: &HashSeed) -> u64 {
+    let start = key.start.start().millis().cast_unsigned();
+    seed.numbers([key.account, key.platform, start as u32, (start >> 32) as u32, key.day.epoch_days().into()])
 }
 
 /// The sessions of one month, keys distinct, sorted by (day, account, session_start, platform).

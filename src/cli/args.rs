@@ -125,6 +125,11 @@ pub(super) enum Verb {
                       Compared with what is charged now, adjustments posted before included. --post adds signed adjustments, once, however \
                       often it is run; what was stored stays. Sessions are priced when they are read: there is nothing to post for them.")]
     Rerate(Rerate),
+    /// Shows the partitions that stand still, why, and what can be done about it
+    #[command(after_help = "Example:\n  farebox recover\n  farebox recover --partition 3 --yes\n\n\
+                      It turns no guard off: the next start decides anew, and stops again where the evidence still stands. \
+                      Exit code 0 when nothing stands still, or nothing does any more. docs/recovery.md tells of each kind.")]
+    Recover(super::recover::Options),
     /// Publishes events of one's own, from flags or a file, and waits until Kafka has them
     #[command(
         arg_required_else_help = true,
@@ -150,6 +155,20 @@ pub(super) enum Verb {
                       A day without usage has no row."
     )]
     Usage(Usage),
+    /// Lists and shows rejected events, and sends them again once their cause is mended
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  farebox rejected list --reason time_out_of_range --since 1d\n  farebox rejected show 3/1017\n  \
+                      farebox rejected replay --reason time_out_of_range --since 1d --yes"
+    )]
+    Rejected(super::rejected::Options),
+    /// Holds what is promised against what the tables and Kafka have
+    #[command(
+        after_help = "Example:\n  farebox verify\n  farebox verify --from 2026-03-01 --to 2026-03-31 --format json | jq -r 'select(.verdict != \"ok\")'\n\n\
+                      Days are the accounts' own; without them, every day that usage_log still proves. It changes nothing and may run while \
+                      instances do. Exit code 1 when a check fails. docs/guarantees.md says what each check means."
+    )]
+    Verify(super::verify::Options),
     /// Serves ClickHouse's HTTP interface from its library; the demo starts this in a process of its own
     #[command(
         hide = true,

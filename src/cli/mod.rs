@@ -15,17 +15,21 @@ mod credits;
 mod doctor;
 mod exit;
 mod export;
+mod kafka;
 mod migrate;
 mod output;
 mod preview;
 mod produce;
 mod progress;
+mod recover;
+mod rejected;
 mod rerate;
 mod run;
 mod send;
 mod stream;
 mod tail;
 mod usage;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,6 +67,8 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Export(options) => options.refusal(),
         Verb::Usage(options) => options.days.refusal(),
         Verb::Rerate(options) => options.refusal(),
+        Verb::Verify(options) => options.days.refusal(),
+        Verb::Rejected(options) => options.refusal(),
         _ => None,
     };
     if let Some(reason) = refusal {
@@ -94,7 +100,10 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
         Verb::Rerate(options) => asynchronous(rerate::rerate(config, options, format)),
+        Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
+        Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),
+        Verb::Rejected(options) => asynchronous(rejected::rejected(config, options, format)),
         Verb::Export(options) => asynchronous(export::export(config, options, format)),
         // Above: they read no configuration.
         Verb::EmbeddedClickhouse(_) | Verb::Completions { .. } | Verb::Man { .. } => Ok(()),

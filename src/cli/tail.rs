@@ -54,12 +54,12 @@ pub(super) struct Options {
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy)]
-enum Since {
+pub(super) enum Since {
     Ago(config::Duration),
     At(Timestamp),
 }
 
-fn since(text: &str) -> Result<Since, String> {
+pub(super) fn since(text: &str) -> Result<Since, String> {
     let ago = || config::Duration::parse(text).map(Since::Ago);
     Timestamp::parse(text)
         .map(Since::At)
@@ -68,7 +68,7 @@ fn since(text: &str) -> Result<Since, String> {
 }
 
 impl Since {
-    fn moment(self) -> Timestamp {
+    pub(super) fn moment(self) -> Timestamp {
         match self {
             Self::Ago(duration) => clock::now().plus_millis(duration.millis().saturating_neg()),
             Self::At(time) => time,

@@ -42,6 +42,16 @@ impl HashKey {
         hasher.finish()
     }
 
+    /// A secret that follows from the key and does not tell it, for hash tables over what events say.
+    pub fn table_seed(&self) -> [u8; 16] {
+        let half = |label: &[u8]| {
+            let mut hasher = SipHasher24::new_with_key(&self.0);
+            hasher.write(label);
+            u128::from(hasher.finish())
+        };
+        (half(b"farebox tables, lower half") << 64 | half(b"farebox tables, upper half")).to_le_bytes()
+    }
+
     /// What identifies an event, and what it says. Covers the decoded fields, not the bytes they came in.
     pub fn fingerprint(&self, event: &Event<'_>) -> Fingerprint {
         Fingerprint { key: self.identity(event), payload: self.content(event) }
@@ -178,6 +188,14 @@ mod tests {
     #[test]
     fn debug_shows_the_id_and_never_the_key() {
         assert_eq!(format!("{:?}", HashKey::new(KEY)), "HashKey(965bbec937b86db9)");
+    }
+
+    #[test]
+    fn what_follows_from_the_key_does_not_tell_it() {
+        let key = HashKey::new(KEY);
+        assert_ne!(key.table_seed(), KEY);
+        assert_ne!(key.table_seed(), HashKey::new([0; 16]).table_seed());
+        assert_ne!(key.table_seed()[..8], key.table_seed()[8..]);
     }
 
     #[test]

@@ -277,3 +277,132 @@ fn fast_naive(limits: Limits, log: &[Occurrence]) -> Vec<Decision> {
     }
     answers
 }
+
+/// The offset that a broker names for a time: of the first record that is not older.
+fn offset_of_time(log: &[Occurrence], time: i64) -> usize {
+    log.iter().position(|&(_, _, at)| at >= time).unwrap_or(log.len())
+}
+
+/// Decides a log as owners would that follow each other at `cuts`: each begins with nothing and reads again from where the last one's
+/// window begins (`by_time`: from where a broker finds the window's length before the newest record), some of it more than once.
+fn decided_by_owners(limits: Limits, log: &[Occurrence], cuts: &[(usize, bool)], by_time: bool) -> Vec<Decision> {
+    let mut window = Window::new(limits);
+    let (mut decided, mut since) = (Vec::new(), 0);
+    let mut newest = 0;
+    let mut cuts: Vec<_> = cuts.iter().map(|&(cut, crashed)| (cut.min(log.len()), crashed)).collect();
+    cuts.sort_unstable();
+    for (to, crashed) in cuts.into_iter().chain([(log.len(), false)]) {
+        // The promise of the batch [since, to) names where the window began at `since`.
+        let promised = window.oldest_offset().map_or(since, |offset| offset as usize);
+        let batch = |window: &mut Window| -> Vec<Decision> { (since..to).map(|at| observe(window, at, log[at])).collect() };
+        let mut decisions = batch(&mut window);
+        let begin = |from: usize, to: usize| {
+            let mut window = Window::new(limits);
+            (from..to).for_each(|at| {
+                observe(&mut window, at, log[at]);
+            });
+            window
+        };
+        if crashed {
+            // The next owner forms the promised batch again.
+            window = begin(promised, since);
+            let again = batch(&mut window);
+            assert_eq!(again, decisions, "[{since}, {to}) formed again from {promised}");
+            decisions = again;
+        } else {
+            newest = log[since..to].iter().fold(newest, |newest, &(_, _, at)| newest.max(at));
+            let from = if by_time { offset_of_time(log, newest - limits.window_ms).min(to) } else { promised };
+            window = begin(from, to);
+        }
+        decided.extend(decisions);
+        since = to;
+    }
+    decided
+}
+
+/// Ids that somebody chose to break a window: every one new, one hammered, some that come back just before and just behind the
+/// window's end, and all of them mixed; at times that no order keeps, between 1970 and 2099, unless `monotone`.
+fn attack(shape: u8, seed: u64, len: usize, window_ms: i64, monotone: bool) -> Vec<Occurrence> {
+    const YEAR_2099: i64 = 4_070_908_800_000 - BEGIN;
+    let mut state = seed | 1;
+    let mut dice = |sides: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % sides
+    };
+    let mut now = 0;
+    (0..len as u64)
+        .map(|n| {
+            let key = match shape {
+                0 => n,
+                1 => 7,
+                2 => n % 97,
+                3 => n / 2 * (n % 2),
+                _ => {
+                    let bits = dice(12);
+                    dice(1 << bits)
+                }
+            };
+            now += dice(window_ms.unsigned_abs() / 40 + 2) as i64;
+            let at = match dice(4) {
+                _ if monotone => now,
+                0 => YEAR_2099 - dice(1_000) as i64,
+                1 => 86_400_000 - BEGIN + dice(1_000) as i64,
+                _ => now,
+            };
+            (key, dice(8) / 7, at)
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn owners_who_follow_each_other_decide_as_one_who_stayed(
+        (limits, shape, seed) in (limits(), 0_u8..5, any::<u64>()),
+        cuts in proptest::collection::vec((0_usize..400, any::<bool>()), 0..12),
+        monotone in any::<bool>(),
+    ) {
+        let limits = Limits { expire_by_time: monotone, ..limits };
+        let log = attack(shape, seed, 400, limits.window_ms, monotone);
+        let stayed: Vec<Decision> = naive(limits, &log).into_iter().map(|(decision, ..)| decision).collect();
+        prop_assert_eq!(&decided_by_owners(limits, &log, &cuts, false), &stayed);
+        // Where the broker stamps the records, its search by time finds the window as well.
+        if monotone {
+            prop_assert_eq!(&decided_by_owners(limits, &log, &cuts, true), &stayed);
+        }
+    }
+
+    #[test]
+    fn no_choice_of_ids_and_times_passes_the_limits(
+        (shape, seed, ids_max) in (0_u8..5, any::<u64>(), 1_usize..3_000), window_ms in 0_i64..100_000, monotone in any::<bool>(),
+    ) {
+        let limits = Limits { window_ms, ids_max, expire_by_time: monotone };
+        let mut window = Window::new(limits);
+        let log = attack(shape, seed, 10_000, window_ms, monotone);
+        let expected = fast_naive(limits, &log);
+        for ((offset, &occurrence), expected) in log.iter().enumerate().zip(expected) {
+            let decision = observe(&mut window, offset, occurrence);
+            prop_assert_eq!(decision, expected, "at {}", offset);
+            prop_assert!(window.len() <= ids_max);
+            prop_assert!(window.bytes() <= ids_max * Window::BYTES_PER_ID_MAX + Window::BYTES_FREE);
+            prop_assert!((0..=window_ms).contains(&window.span_ms()));
+        }
+    }
+}
+
+#[test]
+fn memory_returns_when_ids_leave() {
+    let mut window = Window::new(Limits { ids_max: 100_000, expire_by_time: true, ..LIMITS });
+    (0..100_000).for_each(|n| {
+        observe(&mut window, n, (n as u64, 1, 0));
+    });
+    let full = window.bytes();
+    assert!(full > 2_000_000 && full <= 100_000 * Window::BYTES_PER_ID_MAX + Window::BYTES_FREE, "{full}");
+    // The night: a few ids in a window's time, for two windows.
+    for n in 0..2_000 {
+        observe(&mut window, 100_000 + n, (n as u64 % 50, 2, 1_000 * n as i64));
+    }
+    assert_eq!(window.len(), 50);
+    assert!(window.bytes() <= 50 * Window::BYTES_PER_ID_MAX + Window::BYTES_FREE, "{}", window.bytes());
+}

@@ -17,7 +17,7 @@ pub use batch::{Batch, DeadLetter};
 pub use intent::Intent;
 pub use tally::Tally;
 
-use crate::aggregate::{Accepted, Fold, Rejected};
+use crate::aggregate::{Accepted, Fold, HashSeed, Rejected};
 use crate::decode::{self, Decoded};
 use crate::dedupe::{self, Decision, HashKey, Window};
 use crate::model::{Event, Reason, Record, Reject, Timestamp};
@@ -39,6 +39,7 @@ pub struct Engine {
     rules: Rules,
     window: Window,
     prices: Arc<Prices>,
+    seed: HashSeed,
     open: Open,
 }
 
@@ -60,8 +61,9 @@ impl Engine {
     /// An engine whose window begins at offset `from` and knows no record yet.
     pub fn new(rules: Rules, prices: Arc<Prices>, from: i64) -> Self {
         let window = Window::new(rules.window);
-        let open = Open::new(from, from, -1, Timestamp::MIN);
-        Self { rules, window, prices, open }
+        let seed = HashSeed::new(rules.key.table_seed());
+        let open = Open::new(from, from, -1, Timestamp::MIN, seed);
+        Self { rules, window, prices, seed, open }
     }
 
     /// Remembers a record from before the first batch: only the window learns of it, and only when the record does not lie before
@@ -77,7 +79,8 @@ impl Engine {
 
     /// Ends remembering: the next batch begins at `from`.
     pub fn begin(&mut self, from: i64) {
-        self.open = Open::new(from, self.window.oldest_offset().unwrap_or(from), self.open.leader_epoch, self.open.record_time_max);
+        let window_from = self.window.oldest_offset().unwrap_or(from);
+        self.open = Open::new(from, window_from, self.open.leader_epoch, self.open.record_time_max, self.seed);
     }
 
     /// Prices by this book from the next batch on. Only between batches: a batch has one version.
@@ -188,7 +191,7 @@ impl Engine {
     pub fn close(&mut self, to: i64) -> Batch {
         let to = to.max(self.open.next);
         let window_from = self.window.oldest_offset().unwrap_or(to);
-        let next = Open::new(to, window_from, self.open.leader_epoch, self.open.record_time_max);
+        let next = Open::new(to, window_from, self.open.leader_epoch, self.open.record_time_max, self.seed);
         let open = std::mem::replace(&mut self.open, next);
         Batch {
             from: open.from,
@@ -206,7 +209,7 @@ impl Engine {
 }
 
 impl Open {
-    fn new(from: i64, window_from: i64, leader_epoch: i32, record_time_max: Timestamp) -> Self {
+    fn new(from: i64, window_from: i64, leader_epoch: i32, record_time_max: Timestamp, seed: HashSeed) -> Self {
         Self {
             from,
             next: from,
@@ -214,7 +217,7 @@ impl Open {
             leader_epoch,
             record_time_max,
             received: None,
-            fold: Fold::new(),
+            fold: Fold::seeded(seed),
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             tally: Tally::default(),

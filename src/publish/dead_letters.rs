@@ -21,7 +21,7 @@ use crate::engine::DeadLetter;
 
 /// After so long without an acknowledgement the caller hears of it, so that a partition that stands still says so.
 const UNACKNOWLEDGED_MAX: &str = "10000";
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
+pub(super) const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// A dead letter that was not acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ struct Heard {
     away: Mutex<Option<String>>,
 }
 
-struct Listening(Arc<Heard>);
+pub(super) struct Listening(Arc<Heard>);
 
 impl ClientContext for Listening {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -85,12 +85,12 @@ impl ClientContext for Listening {
 
 /// The producer of this process: idempotent, acknowledged by all replicas.
 pub struct Publisher {
-    producer: FutureProducer<Listening>,
+    pub(super) producer: FutureProducer<Listening>,
     /// For records that may be too large: a batch of one, so that none is refused for the size of its neighbours.
     single: OnceLock<FutureProducer<Listening>>,
     client: ClientConfig,
     heard: Arc<Heard>,
-    topic: String,
+    pub(super) topic: String,
     dead_letter_topic: String,
 }
 

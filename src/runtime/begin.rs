@@ -18,7 +18,7 @@ use crate::engine::{Engine, Intent};
 use crate::model::Timestamp;
 use crate::price::Prices;
 use crate::sink::{self, BatchKind, BatchRow, Origin, Stamp};
-use crate::store::{Proof, Range};
+use crate::store::{BatchEnd, Proof, Range};
 use crate::telemetry::Alarm;
 
 /// Where a life starts to consume.
@@ -164,28 +164,37 @@ async fn rebuild(
         );
     }
     let mut engine = Engine::new(shared.rules.clone(), prices, start);
-    let mut newest = None;
+    let (mut newest, mut in_last) = (None, 0);
     reader.start_at(first);
     if first < from {
         let taken = reader.take_up_to(from, |record| {
             engine.remember(record);
             newest = Some((record.offset, record.leader_epoch));
+            in_last += u64::from(last.is_some_and(|last| record.offset >= last.offset_from));
         });
         taken.await.map_err(|error| End::Restart(error.to_string()))?;
     }
     engine.begin(from);
-    if let (Some(last), Some((offset, epoch))) = (last, newest)
-        && offset >= last.offset_from
-        && last.leader_epoch >= 0
-        && epoch != last.leader_epoch
-    {
-        let reason = format!(
-            "offset {offset} was written under leader epoch {}, the log now shows {epoch}: it was truncated and written anew",
-            last.leader_epoch
-        );
-        return Err(End::Stop(Stop::new(StopKind::Truncated, reason)));
+    match last.and_then(|last| rewritten(last, first, newest, in_last)) {
+        Some(reason) => Err(End::Stop(Stop::new(StopKind::Truncated, reason))),
+        None => Ok(engine),
     }
-    Ok(engine)
+}
+
+/// What shows that the log was truncated and written anew since the last batch, if anything. Read were the records from `first` up to
+/// the batch's end: the `newest` of them by offset and leader epoch, and so many in the batch.
+fn rewritten(last: &BatchEnd, first: i64, newest: Option<(i64, i32)>, in_batch: u64) -> Option<String> {
+    let (from, to) = (last.offset_from, last.offset_to);
+    if let Some((offset, epoch)) = newest.filter(|&(_, epoch)| last.leader_epoch >= 0 && epoch != last.leader_epoch) {
+        let known = last.leader_epoch;
+        return Some(format!(
+            "offset {offset} was written under leader epoch {known}, the log now shows {epoch}: it was truncated and written anew"
+        ));
+    }
+    // What was written anew need not be a record: markers and aborted ones are not shown. Retention may have taken some of the batch.
+    (first <= from && in_batch != last.received).then(|| {
+        format!("[{from}, {to}) held {} records, the log now shows {in_batch}: it was truncated and written anew", last.received)
+    })
 }
 
 /// Forms `[from, to)` again, with the window as it stood at `from`.
@@ -260,6 +269,12 @@ async fn resolve_gone(link: &Link, shared: &Shared, read: Gathered, from: i64, i
         let reason = format!("[{from}, {}) is written in part, and its records have left the log", intent.to);
         return Err(End::Stop(Stop::new(StopKind::LostData, reason)));
     }
+    // The promise may reach behind the gap: standing beside the gap's row, it would overlap `batches`. It is taken back first, so that
+    // whoever is killed in between leaves a gap to be declared and nothing else. Without an end of `batches` an offset alone would be
+    // taken for a stranger's, so the first promise of a partition stands until the gap does.
+    if read.facts.end.is_some() {
+        link.commit(from, String::new()).await.map_err(|error| End::Rejoin(error.to_string()))?;
+    }
     declare_gap(link, shared, &read, from, read.facts.log_start).await
 }
 
@@ -297,4 +312,42 @@ fn is_complete(proofs: &[Proof], intent: &Intent) -> bool {
         && rows("usage_hourly") == logged.len() as u64
         && months("session_users").is_superset(&logged)
         && rows("session_users") == months("session_users").len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(received: u64) -> BatchEnd {
+        BatchEnd {
+            offset_to: 20,
+            offset_from: 10,
+            topic_id: "id".into(),
+            leader_epoch: 3,
+            received,
+            record_time_max: Timestamp::MIN,
+            oldest_prev: -1,
+            oldest_from: 0,
+            hole_offsets: 0,
+            overlap_offsets: 0,
+            broken_prevs: 0,
+        }
+    }
+
+    #[test]
+    fn a_log_that_was_written_anew_is_told_by_its_last_records_epoch_or_by_how_many_there_are() {
+        assert_eq!(rewritten(&last(5), 10, Some((19, 3)), 5), None);
+        assert!(rewritten(&last(5), 10, Some((19, 4)), 5).is_some(), "another leader's record");
+        assert!(rewritten(&last(5), 10, Some((18, 3)), 4).is_some(), "its last record is a marker now");
+        assert!(rewritten(&last(5), 0, Some((9, 3)), 0).is_some(), "all of it is");
+        assert_eq!(rewritten(&last(5), 12, Some((19, 3)), 4), None, "retention took its first records");
+    }
+
+    #[test]
+    fn a_batch_without_records_is_held_against_the_record_before_it() {
+        assert_eq!(rewritten(&last(0), 0, Some((9, 3)), 0), None);
+        assert!(rewritten(&last(0), 0, Some((9, 4)), 0).is_some());
+        assert_eq!(rewritten(&last(0), 10, None, 0), None, "nothing before it is left");
+        assert_eq!(rewritten(&BatchEnd { leader_epoch: -1, ..last(0) }, 0, Some((9, 4)), 0), None, "a gap names no leader");
+    }
 }

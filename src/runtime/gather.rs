@@ -2,7 +2,8 @@
 
 use super::log::Link;
 use super::partition::End;
-use super::shared::Shared;
+use super::shared::{Keep, Shared};
+use super::world::{Questions, Tables};
 use crate::engine::Intent;
 use crate::engine::assignment::{Facts, Stop, StopKind, Written};
 use crate::sink::Origin;
@@ -39,15 +40,31 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
     if let Some(stop) = remembered_stop(shared, &origin).await? {
         return Ok(Err(End::StillStopped(stop)));
     }
-    let committed = link.committed().await?;
-    let known = shared.tables.facts(&origin.source_epoch, &origin.topic, origin.partition).await?;
-    let (log_start, log_end) = link.bounds().await?;
-    if link.committed().await? != committed || link.topic_id().await? != origin.topic_id {
+    let questions = link.questions();
+    look(&*shared.tables, questions, origin, source_topic_id, shared.keep, shared.rules.window.expire_by_time).await.map(Ok)
+}
+
+/// Everything that is known of a partition now, whether it stands still or not. `source_topic_id`: the topic's id when its life began.
+///
+/// # Errors
+/// Something cannot be read, or moved meanwhile.
+pub async fn look(
+    tables: &dyn Tables,
+    questions: &dyn Questions,
+    origin: Origin,
+    source_topic_id: String,
+    keep: Keep,
+    log_append_time: bool,
+) -> anyhow::Result<Gathered> {
+    let committed = questions.committed(origin.partition).await?;
+    let known = tables.facts(&origin.source_epoch, &origin.topic, origin.partition).await?;
+    let (log_start, log_end) = questions.bounds(origin.partition).await?;
+    if questions.committed(origin.partition).await? != committed || questions.topic_id().await? != origin.topic_id {
         anyhow::bail!("the group's offset moved while it was read");
     }
     let violation = match contradiction(&known) {
         Some(contradiction) => Some(contradiction),
-        None => shared.tables.row3_violations(&shared.check(&origin)).await?,
+        None => tables.row3_violations(&keep.check(&origin, log_append_time)).await?,
     };
     // A batch that was finished while this was asked is in `batches` and may show among what is not: it is not behind the end.
     let end = known.end.as_ref().map(|end| end.offset_to);
@@ -72,7 +89,7 @@ pub async fn gather(link: &Link, shared: &Shared) -> anyhow::Result<Result<Gathe
         log_start,
         log_end,
     };
-    Ok(Ok(Gathered { facts, origin, last: known.end }))
+    Ok(Gathered { facts, origin, last: known.end })
 }
 
 async fn remembered_stop(shared: &Shared, origin: &Origin) -> Result<Option<Stop>, store::Error> {

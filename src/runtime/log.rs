@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::world::Questions;
 use crate::model::Timestamp;
 use crate::source::Chunk;
-use crate::source::kafka::{Committed, Error};
+use crate::source::kafka::Error;
 
 /// What the polling thread hands over.
 #[derive(Debug)]
@@ -112,6 +112,11 @@ impl Link {
         self.partition
     }
 
+    /// Whom to ask about the log.
+    pub fn questions(&self) -> &dyn Questions {
+        &*self.questions
+    }
+
     /// Commits an offset with an intent (or `""` for none).
     ///
     /// # Errors
@@ -131,22 +136,6 @@ impl Link {
     /// Leaves the group: only a new generation fences a commit that is still under way.
     pub fn rejoin(&self) {
         self.send(Command::Rejoin { assignment: self.assignment });
-    }
-
-    /// The committed offset with its metadata.
-    ///
-    /// # Errors
-    /// No answer, or a refusal.
-    pub async fn committed(&self) -> Result<Option<Committed>, Error> {
-        self.questions.committed(self.partition).await
-    }
-
-    /// The log's first offset and the one behind its last record.
-    ///
-    /// # Errors
-    /// No answer, or a refusal.
-    pub async fn bounds(&self) -> Result<(i64, i64), Error> {
-        self.questions.bounds(self.partition).await
     }
 
     /// The first offset whose record is not older than `time`.

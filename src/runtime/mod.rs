@@ -30,12 +30,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 pub use books::{Books, refuse_problems};
+pub use gather::{Gathered, look};
 pub use group::{Group, Membership, SpawnOwner};
 pub use log::PartitionLog;
 pub use partition::own;
 pub use progress::Progress;
 pub use shared::{BatchLimits, Keep, Shared};
-pub use startup::{Error, Options, keep, limits, refused, rules, settings_of_store};
+pub use startup::{Error, Options, keep, limits, onlooker, refused, rules, settings_of_store};
 
 use crate::config::Config;
 use crate::source::kafka::Handle;

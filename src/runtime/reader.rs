@@ -1,5 +1,7 @@
 //! A partition's deliveries as a stream of records that can be looked at before they are taken.
 
+use rdkafka::types::RDKafkaErrorCode;
+
 use super::log::{Delivery, Link, PartitionLog};
 use crate::model::Record;
 use crate::source::Chunk;
@@ -57,10 +59,11 @@ impl Reader {
         self.index += 1;
     }
 
-    /// Takes every record before `to`; ends when one at or behind it, or the log's end there, is met.
+    /// Takes every record before `to`, where the log reached when that was decided; ends when one at or behind it, or the log's end
+    /// there, is met.
     ///
     /// # Errors
-    /// Reading failed.
+    /// Reading failed, or the log ends before `to` now: waiting for it to grow again would hide that it was cut.
     pub async fn take_up_to(&mut self, to: i64, mut take: impl FnMut(&Record<'_>)) -> Result<(), Error> {
         loop {
             match self.fill().await {
@@ -81,7 +84,10 @@ impl Reader {
                     self.untake_end(offset);
                     return Ok(());
                 }
-                Step::End(_) => {}
+                Step::End(offset) => {
+                    let text = format!("the log ends at {offset}, before {to}, up to which it was read or promised");
+                    return Err(Error { action: "read a range again", code: RDKafkaErrorCode::PartitionEOF, text });
+                }
                 Step::Failed(error) => return Err(error),
             }
         }
@@ -190,6 +196,16 @@ mod tests {
         assert!(timeout(Duration::from_millis(1), reader.fill()).await.is_err(), "nothing more was delivered");
         assert_eq!(held.load(Ordering::Relaxed), 0);
         assert!(reader.peek().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_log_that_ends_early_fails_the_range_instead_of_keeping_it_waiting() {
+        let (mut reader, sender, held) = reader();
+        deliver(&sender, &held, 1);
+        sender.send(Tagged { start: 0, delivery: Delivery::End(2) }).unwrap();
+        let mut taken = 0;
+        assert!(reader.take_up_to(4, |_| taken += 1).await.is_err());
+        assert_eq!(taken, 1);
     }
 
     #[tokio::test]

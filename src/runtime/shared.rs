@@ -48,6 +48,20 @@ pub struct Keep {
     pub rejected_days: u32,
 }
 
+impl Keep {
+    /// What the check of old batches is to look at.
+    pub fn check(self, origin: &Origin, log_append_time: bool) -> Check<'_> {
+        Check {
+            source_epoch: &origin.source_epoch,
+            topic: &origin.topic,
+            partition: origin.partition,
+            usage_log_keep_days: self.usage_log_days,
+            rejected_keep_days: self.rejected_days,
+            log_append_time,
+        }
+    }
+}
+
 /// Everything a partition's owner needs beside its log.
 pub struct Shared {
     /// ClickHouse.
@@ -166,18 +180,6 @@ impl Shared {
             cleared: 0,
         };
         self.tables.stop(&stop).await
-    }
-
-    /// What the check of old batches is to look at.
-    pub fn check<'a>(&self, origin: &'a Origin) -> Check<'a> {
-        Check {
-            source_epoch: &origin.source_epoch,
-            topic: &origin.topic,
-            partition: origin.partition,
-            usage_log_keep_days: self.keep.usage_log_days,
-            rejected_keep_days: self.keep.rejected_days,
-            log_append_time: self.rules.window.expire_by_time,
-        }
     }
 
     /// Waits until the service is to end.

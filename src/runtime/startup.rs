@@ -199,15 +199,22 @@ pub fn rules(config: &Config, key: dedupe::HashKey, expire_by_time: bool) -> eng
     }
 }
 
+/// What a consumer needs that reads as the group does and stays out of it: to look, not to meter.
+pub fn onlooker(config: &Config) -> ClientConfig {
+    consumer(&config.kafka.client_config(), config)
+}
+
 /// The settings on which the commit protocol rests; `docs/exactly-once.md` gives the reason for each.
 fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
+    let session = config.kafka.session_timeout.get().as_millis();
     let mut client = client.clone();
     client
         .set("group.id", &config.kafka.group)
         .set("group.protocol", "classic")
         .set("partition.assignment.strategy", "range")
-        .set("session.timeout.ms", config.kafka.session_timeout.get().as_millis().to_string())
-        .set("heartbeat.interval.ms", (config.kafka.session_timeout.get().as_millis() / 4).max(100).to_string())
+        .set("session.timeout.ms", session.to_string())
+        // Who survives learns by its own heartbeat that another is missed: seldom ones would add to the time that a death costs.
+        .set("heartbeat.interval.ms", (session / 20).max(100).to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")

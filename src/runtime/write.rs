@@ -4,7 +4,9 @@
 //! any answer but success is doubt, never "nothing happened"; the row in `batches` says that all tables have the range.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::log::Link;
@@ -19,6 +21,9 @@ use crate::store::{Insert, Proof, Range};
 
 /// The token itself and `/r1` to `/r9`, for tokens whose rows never appeared.
 const TOKENS_MAX: u8 = 10;
+/// How long the first burnt token makes us wait; each further one twice as long. With the most of it, ten tokens last for four minutes.
+const REST: Duration = Duration::from_millis(500);
+const REST_MAX: Duration = Duration::from_secs(60);
 
 /// Promises a batch and writes it; gives where it ends. `prev` is where the batch before it ended, as far as we know.
 ///
@@ -85,8 +90,8 @@ pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp,
     let block = sink::batches_row(row, origin, stamp);
     let ask = || shared.tables.batches_row(&origin.source_epoch, &origin.topic, origin.partition, stamp.from);
     let mut attempt = Attempt::default();
+    let mut insert = attempt.send(shared, &block).await?;
     loop {
-        let insert = attempt.send(shared, &block).await?;
         match shared.until_answered("read `batches` back", ask).await {
             Some(seen)
                 if seen.offset_to == stamp.to && seen.digest == row.digest && seen.kind == row.kind.as_str() && seen.count == 1 =>
@@ -99,7 +104,12 @@ pub async fn insert_batches_row(shared: &Shared, origin: &Origin, stamp: &Stamp,
                     format!("`batches` has {count} rows from {from}, the furthest to {to}, where one to {} belongs", stamp.to);
                 return Err(End::Stop(Stop::new(StopKind::Overlap, reason)));
             }
-            None => attempt.wait_if_doubtful(&insert).await,
+            None => {
+                attempt.wait_if_doubtful(&insert).await;
+                if !attempt.rest_if_burnt(&block).await {
+                    insert = attempt.send(shared, &block).await?;
+                }
+            }
         }
     }
 }
@@ -132,6 +142,9 @@ impl Written<'_> {
                     Seen::There => {}
                     Seen::Absent => {
                         absent = true;
+                        if attempt.rest_if_burnt(block).await {
+                            continue; // its rows are looked for once more
+                        }
                         let insert = attempt.send(shared, block).await?;
                         attempt.wait_if_doubtful(&insert).await;
                     }
@@ -191,6 +204,8 @@ fn judge(block: &Block, digest: u64, proofs: &[Proof]) -> Seen {
 #[derive(Default)]
 struct Attempt {
     token: u8,
+    /// The last token behind which we rested.
+    rested: u8,
     patience: Patience,
 }
 
@@ -211,6 +226,20 @@ impl Attempt {
             Insert::Doubt(_) => {}
         }
         Ok(insert)
+    }
+
+    /// After a success without rows: waits, longer each time, so that a disk that refuses for minutes does not use up all tokens. Whether it
+    /// waited: then the rows are looked for again before they go under the next token.
+    async fn rest_if_burnt(&mut self, block: &Block) -> bool {
+        if self.rested == self.token {
+            return false;
+        }
+        self.rested = self.token;
+        let (table, token) = (block.table.name(), &block.token);
+        let (burnt, rest) = (self.token, REST.saturating_mul(1 << (self.token - 1).min(7)).min(REST_MAX));
+        warn!(table, token, burnt, "ClickHouse answered success and has no such rows: a token is burnt, the next one is used");
+        sleep(rest).await;
+        true
     }
 
     async fn wait_if_doubtful(&self, insert: &Insert) {

@@ -67,8 +67,10 @@ pub struct BatchEnd {
     pub offset_from: i64,
     /// The topic's id then.
     pub topic_id: String,
-    /// The leader epoch of its last record; -1: unknown.
+    /// The leader epoch of its last record, or of the last one before when it has none; -1: unknown.
     pub leader_epoch: i32,
+    /// How many records it holds.
+    pub received: u64,
     /// The newest timestamp of a record up to its end.
     pub record_time_max: Timestamp,
     /// `prev` of the oldest row: not -1 when rows before it were lost.
@@ -137,6 +139,7 @@ struct FactsRow {
     offset_from: i64,
     topic_id: String,
     leader_epoch: i32,
+    received: u64,
     record_time_max_ms: i64,
     oldest_prev: i64,
     oldest_from: i64,
@@ -158,9 +161,9 @@ struct WitnessRow {
 }
 
 /// The key columns of a witness row that come before `batch`: with them the primary key finds the rows of one partition.
-const HOURLY_KEY: &str =
+pub(super) const HOURLY_KEY: &str =
     "account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')";
-const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
+pub(super) const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
 
 impl Store {
     /// Everything that the decision on assignment needs, in one query.
@@ -174,7 +177,7 @@ impl Store {
                 "SELECT '{table}' AS table, toYYYYMM(day) AS month, batch, sum(w.blocks) AS blocks, groupUniqArray(w.digest) AS digests, \
                  groupUniqArray(w.price_version) AS price_versions FROM {table} AS w \
                  WHERE {key} AND startsWith(batch, {{prefix:String}}) \
-                 AND toInt64OrZero(splitByChar('-', splitByChar('/', batch)[5])[1]) >= end GROUP BY month, batch"
+                 AND toInt64OrZero(splitByChar('-', splitByChar('/', batch)[-1])[1]) >= end GROUP BY month, batch"
             )
         };
         let rows = |table: &str, month: &str, versions: &str| {
@@ -189,13 +192,13 @@ impl Store {
              SELECT b.*, w.witnesses AS witnesses, l.log AS log
              FROM (
                SELECT count() AS batches, max(r.offset_to) AS offset_to, argMax(r.offset_from, r.offset_to) AS offset_from,
-                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
+                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch, argMax(r.received, r.offset_to) AS received, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
                  argMin(r.prev, r.offset_from) AS oldest_prev, min(r.offset_from) AS oldest_from,
                  sum(greatest(0, r.offset_from - r.reach)) AS hole_offsets,
                  sum(greatest(0, least(r.reach, r.offset_to) - r.offset_from)) AS overlap_offsets,
                  countIf(r.reach >= 0 AND r.nth > 1 AND r.prev != r.before) AS broken_prevs
                FROM (
-                 SELECT offset_from, offset_to, topic_id, leader_epoch, record_time_max, prev, row_number() OVER w AS nth,
+                 SELECT offset_from, offset_to, topic_id, leader_epoch, received, record_time_max, prev, row_number() OVER w AS nth,
                    lagInFrame(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS before,
                    if(nth = 1, offset_from, max(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS reach
                  FROM batches WHERE {part} WINDOW w AS (ORDER BY offset_from, offset_to)
@@ -345,6 +348,7 @@ fn facts(row: FactsRow) -> Result<Facts, Error> {
         offset_from: row.offset_from,
         topic_id: row.topic_id,
         leader_epoch: row.leader_epoch,
+        received: row.received,
         record_time_max: Timestamp::from_millis(row.record_time_max_ms),
         oldest_prev: row.oldest_prev,
         oldest_from: row.oldest_from,
@@ -389,11 +393,12 @@ fn union(set: &mut Vec<u64>, more: Vec<u64>) {
     set.dedup();
 }
 
-/// Topic id, start and end out of `<epoch>/<topic>/<partition>/<topic id>/<from>-<to>`.
+/// Topic id, start and end out of `<epoch>/<topic>/<partition>/<topic id>/<from>-<to>`. Kafka writes an id in letters and digits, and
+/// librdkafka with slashes too.
 fn parse_witness(batch: &str) -> Option<(&str, i64, i64)> {
-    let mut parts = batch.rsplitn(3, '/');
-    let (from, to) = parts.next()?.split_once('-')?;
-    let topic_id = parts.next()?;
+    let (origin, range) = batch.rsplit_once('/')?;
+    let (from, to) = range.split_once('-')?;
+    let topic_id = origin.splitn(4, '/').nth(3)?;
     Some((topic_id, from.parse().ok()?, to.parse().ok()?))
 }
 
@@ -404,6 +409,7 @@ mod tests {
     #[test]
     fn a_witness_names_its_range() {
         assert_eq!(parse_witness("1/usage.events/3/a-b_c/10-20"), Some(("a-b_c", 10, 20)));
+        assert_eq!(parse_witness("1/usage.events/3/eOOa5kL/RAyz+4nh9jUimw/10-20"), Some(("eOOa5kL/RAyz+4nh9jUimw", 10, 20)));
         for wrong in ["", "1/t/0/id/10", "1/t/0/id/x-20", "10-20"] {
             assert_eq!(parse_witness(wrong), None, "{wrong}");
         }

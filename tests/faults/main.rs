@@ -3,15 +3,36 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod bench;
+mod clickhouse;
+mod clickhouse_dies;
+mod disk;
+mod duplicates;
+mod kafka;
+mod kafka_broker;
+mod kafka_letters;
+mod kafka_members;
+mod kafka_month;
+mod kafka_offsets;
+mod kafka_recovery;
+mod kafka_retention;
+mod kafka_shutdown;
+mod kafka_topic;
+mod kafka_transactions;
 mod memory;
 #[path = "../support/odd.rs"]
 mod odd;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
 mod outcome;
+mod points;
+#[path = "../support/proxy/mod.rs"]
+mod proxy;
 #[path = "../support/quick.rs"]
 mod quick;
 #[path = "../support/scenario.rs"]
 mod scenario;
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod unprotected;
+mod zombies;

@@ -11,9 +11,15 @@ mod docs;
 mod doctor;
 mod end_to_end;
 mod export;
+#[allow(dead_code)]
+#[path = "../sim/forming.rs"]
+mod forming;
 mod golden;
 mod harness;
 mod hostile;
+#[allow(dead_code)]
+#[path = "../sim/tables/mod.rs"]
+mod memory;
 mod money_views;
 #[path = "../support/odd.rs"]
 mod odd;
@@ -23,6 +29,7 @@ mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
 mod readme;
+mod rejected;
 mod rerate;
 #[path = "../support/scenario.rs"]
 mod scenario;
@@ -34,5 +41,7 @@ mod source;
 mod store;
 #[path = "../golden/story.rs"]
 mod story;
+mod tables;
 mod uniques;
 mod usage;
+mod verify;

@@ -347,6 +347,8 @@ fn every_money_view_reads_only_the_account_and_days_that_it_is_asked_for() {
 
 #[test]
 fn evidence_tells_what_is_written_and_what_is_not() {
+    // As librdkafka writes them: one in four has a slash, which the names of batches hold too.
+    const TOPIC_ID: &str = "eOOa5kL/RAyz+4nh9jUimw";
     let (_, store) = migrated();
     let (epoch, topic) = ("1", "usage.events");
     let facts = wait(store.facts(epoch, topic, 0)).unwrap();
@@ -354,7 +356,7 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     let batch = |from: i64, to: i64, prev: i64, accepted: i64, digest: u64| {
         format!(
             "INSERT INTO batches (source_epoch, topic, topic_id, partition, offset_from, offset_to, received, accepted, kind, prev, leader_epoch, digest, \
-             record_time_max, written_at) VALUES ('1', '{topic}', 'id', 0, {from}, {to}, {accepted}, {accepted}, 'batch', {prev}, 5, {digest}, now(), now())"
+             record_time_max, written_at) VALUES ('1', '{topic}', '{TOPIC_ID}', 0, {from}, {to}, {accepted}, {accepted}, 'batch', {prev}, 5, {digest}, now(), now())"
         )
     };
     let log = |offset: i64, digest: u64| {
@@ -364,7 +366,7 @@ fn evidence_tells_what_is_written_and_what_is_not() {
         )
     };
     let witness = |from: i64, to: i64, digest: u64| {
-        let row = format!("'', toStartOfMonth(today()), '1/{topic}/0/id/{from}-{to}', 1, {digest}, 4, now()");
+        let row = format!("'', toStartOfMonth(today()), '1/{topic}/0/{TOPIC_ID}/{from}-{to}', 1, {digest}, 4, now()");
         format!("INSERT INTO usage_hourly (account, day, batch, blocks, digest, price_version, written_at) VALUES ({row})")
     };
     run(&store, &log(0, 11));
@@ -384,13 +386,16 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     run(&store, &witness(10, 20, 22));
     let facts = wait(store.facts(epoch, topic, 0)).unwrap();
     let end = facts.end.unwrap();
-    assert_eq!((end.offset_to, end.offset_from, end.topic_id.as_str(), end.leader_epoch, end.oldest_prev), (10, 0, "id", 5, -1));
+    assert_eq!(
+        (end.offset_to, end.offset_from, end.topic_id.as_str(), end.leader_epoch, end.oldest_prev),
+        (10, 0, TOPIC_ID, 5, -1)
+    );
     assert_eq!((end.hole_offsets, end.overlap_offsets, end.broken_prevs), (0, 0, 0));
     assert_eq!(facts.witnesses.len(), 1);
     let found = &facts.witnesses[0];
     assert_eq!(
         (found.from, found.to, found.topic_id.as_str(), &found.digests[..], &found.price_versions[..]),
-        (10, 20, "id", &[22][..], &[4][..])
+        (10, 20, TOPIC_ID, &[22][..], &[4][..])
     );
     assert_eq!(facts.log.len(), 1);
     assert_eq!((facts.log[0].rows, facts.log[0].offset_min, facts.log[0].offset_max, facts.log[0].digest), (2, 10, 19, 22));
@@ -400,7 +405,7 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     let received = (Timestamp::from_seconds(seconds - 86_400), Timestamp::from_seconds(seconds + 60));
     let months = [month];
     for (months, received) in [(&months[..], Some(received)), (&[][..], None)] {
-        let range = Range { source_epoch: epoch, topic, topic_id: "id", partition: 0, from: 10, to: 20, months, received };
+        let range = Range { source_epoch: epoch, topic, topic_id: TOPIC_ID, partition: 0, from: 10, to: 20, months, received };
         let mut proofs = wait(store.witnesses(&range)).unwrap();
         proofs.sort_by(|a, b| a.table.cmp(&b.table));
         let seen: Vec<_> =
@@ -411,7 +416,7 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     run(&store, &witness(10, 20, 22).replace("now()", "now() + 1")); // the same bytes in the same second would be one insert
     run(&store, "OPTIMIZE TABLE usage_hourly FINAL");
     let range =
-        Range { source_epoch: epoch, topic, topic_id: "id", partition: 0, from: 10, to: 20, months: &months, received: None };
+        Range { source_epoch: epoch, topic, topic_id: TOPIC_ID, partition: 0, from: 10, to: 20, months: &months, received: None };
     assert!(wait(store.witnesses(&range)).unwrap().iter().any(|proof| proof.table == "usage_hourly" && proof.count == 2));
     run(&store, &batch(10, 20, 10, 2, 22));
     assert_eq!(

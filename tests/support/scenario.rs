@@ -10,8 +10,23 @@ use super::oracle::{self, Book, Rules, Totals, views};
 use super::servers::{ClickHouse, Client, Farebox, Instance, KafkaRecord, SOON, eventually};
 
 pub const PARTITIONS: i32 = 6;
-pub const ACCOUNTS: &str = "24";
+pub const ACCOUNTS: u32 = 24;
 pub const WINDOW: Duration = Duration::from_secs(5);
+
+/// How large an installation is, and by which way it reaches ClickHouse.
+#[derive(Clone, Debug)]
+pub struct Size {
+    pub partitions: i32,
+    pub accounts: u32,
+    /// Other than the server's own: a proxy's.
+    pub clickhouse_url: Option<String>,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { partitions: PARTITIONS, accounts: ACCOUNTS, clickhouse_url: None }
+    }
+}
 
 /// An installation with tables, topics, a price book, and what is needed to look into it.
 pub struct Scenario {
@@ -20,6 +35,7 @@ pub struct Scenario {
     pub book: Book,
     /// The time of the first event: some days ago, so that some sessions are closed and others are not.
     pub start: String,
+    pub size: Size,
 }
 
 pub fn now_ms() -> i64 {
@@ -34,18 +50,25 @@ pub fn seed() -> u64 {
 
 impl Scenario {
     pub fn new(brokers: &str, clickhouse: &ClickHouse) -> Self {
-        let mut farebox = Farebox::new(brokers, &clickhouse.url());
+        Self::of_size(brokers, clickhouse, Size::default())
+    }
+
+    pub fn of_size(brokers: &str, clickhouse: &ClickHouse, size: Size) -> Self {
+        let url = size.clickhouse_url.clone().unwrap_or_else(|| clickhouse.url());
+        let mut farebox = Farebox::new(brokers, &url);
         // Many small batches: many moments at which something can go wrong.
         farebox.set("batch.max_age", "200ms").set("clickhouse.inserts_per_second_max", 100);
-        farebox.set("dedupe.window", format!("{}s", WINDOW.as_secs())).set("kafka.partitions", PARTITIONS);
+        farebox.set("dedupe.window", format!("{}s", WINDOW.as_secs())).set("kafka.partitions", size.partitions);
         farebox.set("kafka.session_timeout", "2s");
         farebox.set("clickhouse.insert_timeout", "10s").set("clickhouse.query_timeout", "10s");
         farebox.run(&["migrate"]).expect_success();
-        farebox.run(&["produce", "--events", "0", "--accounts", ACCOUNTS, "--book", "book.toml"]).expect_success();
+        farebox
+            .run(&["produce", "--events", "0", "--accounts", &size.accounts.to_string(), "--book", "book.toml"])
+            .expect_success();
         farebox.run(&["apply", "book.toml"]).expect_success();
         let book = Book::parse(&std::fs::read_to_string(farebox.path("book.toml")).unwrap());
         let start = views::moment(now_ms() - 5 * 86_400_000);
-        Self { farebox, kafka: Client::new(brokers), book, start }
+        Self { farebox, kafka: Client::new(brokers), book, start, size }
     }
 
     pub fn rules(&self) -> Rules {
@@ -55,8 +78,9 @@ impl Scenario {
     /// Invented events; the same seed and number give the same records, so a repeated call repeats every id.
     pub fn produce(&self, events: u32, seed: u64, rate: u32) {
         let (events, seed, rate) = (events.to_string(), seed.to_string(), rate.to_string());
+        let accounts = self.size.accounts.to_string();
         let arguments =
-            ["produce", "--events", &events, "--rate", &rate, "--seed", &seed, "--accounts", ACCOUNTS, "--users", "300"];
+            ["produce", "--events", &events, "--rate", &rate, "--seed", &seed, "--accounts", &accounts, "--users", "300"];
         let shares =
             ["--duplicates", "0.02", "--conflicts", "0.01", "--malformed", "0.01", "--start", &self.start, "--spread", "100h"];
         self.farebox.run(&[&arguments[..], &shares[..]].concat()).expect_success();
@@ -69,14 +93,14 @@ impl Scenario {
             instance.wait_until_ready();
         }
         eventually(SOON, || match instances.each_ref().map(assigned) {
-            [3, 3] => Ok(()),
+            [a, b] if a + b == i64::from(self.size.partitions) && (a - b).abs() <= 1 => Ok(()),
             shares => Err(format!("partitions are shared as {shares:?}")),
         });
         instances
     }
 
     pub fn log(&self) -> BTreeMap<i32, Vec<KafkaRecord>> {
-        (0..PARTITIONS).map(|partition| (partition, self.kafka.read(&self.farebox.topic, partition))).collect()
+        (0..self.size.partitions).map(|partition| (partition, self.kafka.read(&self.farebox.topic, partition))).collect()
     }
 
     /// Waits until every record is in `batches`, then holds every view and the dead letters against the oracle.
@@ -157,7 +181,7 @@ impl Scenario {
     pub fn compare_dead_letters(&self, totals: &Totals) {
         let topic = &self.farebox.dead_letter_topic;
         let mut kept: BTreeMap<(i32, i64), KafkaRecord> = BTreeMap::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..self.size.partitions {
             for record in self.kafka.read(topic, partition) {
                 let number = |name: &str| header(&record, name).parse::<i64>().unwrap();
                 kept.insert((i32::try_from(number("farebox.partition")).unwrap(), number("farebox.offset")), record);

@@ -98,6 +98,20 @@ impl Handle {
     /// # Errors
     /// A setting that librdkafka refuses.
     pub fn new(config: &ClientConfig, topic: &str, on_revoke: OnRevoke) -> Result<Self, Error> {
+        let handle = Self::open(config, topic, on_revoke)?;
+        handle.subscribe()?;
+        Ok(handle)
+    }
+
+    /// A consumer that stays out of its group: it reads what it is assigned, and asks what the group has committed. It disturbs nobody.
+    ///
+    /// # Errors
+    /// A setting that librdkafka refuses.
+    pub fn apart(config: &ClientConfig, topic: &str) -> Result<Self, Error> {
+        Self::open(config, topic, Box::new(Vec::new))
+    }
+
+    fn open(config: &ClientConfig, topic: &str, on_revoke: OnRevoke) -> Result<Self, Error> {
         let invalid =
             |text: String| Error { action: "configure the Kafka consumer", code: RDKafkaErrorCode::InvalidArgument, text };
         let topic = CString::new(topic).map_err(|_| invalid(format!("`{topic}` is not a topic's name")))?;
@@ -138,9 +152,7 @@ impl Handle {
             }
             rd::rd_kafka_poll_set_consumer(rk);
             let queue = rd::rd_kafka_queue_get_consumer(rk);
-            let handle = Self { rk, queue, callbacks, topic };
-            handle.subscribe()?;
-            Ok(handle)
+            Ok(Self { rk, queue, callbacks, topic })
         }
     }
 
@@ -368,7 +380,7 @@ impl List {
         }
     }
 
-    fn named(topic: &CStr, partitions: &[i32]) -> Self {
+    pub(super) fn named(topic: &CStr, partitions: &[i32]) -> Self {
         let offsets: Vec<(i32, i64)> =
             partitions.iter().map(|&partition| (partition, i64::from(rd::RD_KAFKA_OFFSET_INVALID))).collect();
         Self::of(topic, &offsets)

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::Error;
 
 /// Frees a librdkafka object when the scope is left.
-struct Freed<T>(*mut T, unsafe extern "C" fn(*mut T));
+pub(super) struct Freed<T>(pub(super) *mut T, pub(super) unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Freed<T> {
     fn drop(&mut self) {

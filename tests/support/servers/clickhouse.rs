@@ -1,6 +1,8 @@
 //! ClickHouse embedded, as the demo runs it.
 
-use std::path::Path;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use farebox::demo::embedded::Embedded;
@@ -15,11 +17,33 @@ pub struct ClickHouse {
     engine: Option<Embedded>,
     folder: Folder,
     port: u16,
+    /// The binary that serves the engine, or a script that runs it.
+    binary: PathBuf,
 }
 
 impl ClickHouse {
     pub fn start() -> Self {
-        let mut server = Self { engine: None, folder: Folder::new("clickhouse"), port: free_port() };
+        let mut server = Self::make();
+        server.restart();
+        server
+    }
+
+    fn make() -> Self {
+        let binary = env!("CARGO_BIN_EXE_farebox").into();
+        Self { engine: None, folder: Folder::new("clickhouse"), port: free_port(), binary }
+    }
+
+    /// With a library of C functions before those of the system, and variables for it.
+    pub fn start_with_preload(library: &Path, variables: &[(&str, &Path)]) -> Self {
+        let mut server = Self::make();
+        let script = server.folder.path().join("start.sh");
+        let mut lines = format!("#!/bin/sh\nexport LD_PRELOAD='{}'\n", library.display());
+        for (name, value) in variables {
+            lines += &format!("export {name}='{}'\n", value.display());
+        }
+        fs::write(&script, format!("{lines}exec '{}' \"$@\"\n", server.binary.display())).unwrap();
+        fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+        server.binary = script;
         server.restart();
         server
     }
@@ -34,8 +58,7 @@ impl ClickHouse {
     pub fn restart(&mut self) {
         self.kill9();
         let library = fetched("clickhouse/libchdb.so");
-        let binary = env!("CARGO_BIN_EXE_farebox").as_ref();
-        let engine = Embedded::start_from(binary, &library, &self.folder.path().join("data"), self.port);
+        let engine = Embedded::start_from(&self.binary, &library, &self.folder.path().join("data"), self.port);
         self.engine = Some(engine.unwrap_or_else(|error| panic!("{error:#}")));
     }
 

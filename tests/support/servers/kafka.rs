@@ -59,6 +59,22 @@ impl Kafka {
         kafka
     }
 
+    /// A broker with a second way in, on the port `own`: who comes there is told to come back to the port `advertised`, a proxy's.
+    pub fn start_with_second_way(own: u16, advertised: u16) -> Self {
+        let node = Node { id: 1, port: free_port(), controller_port: free_port() };
+        let listeners =
+            format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{},SECOND://127.0.0.1:{own}", node.port, node.controller_port);
+        let all = format!("PLAINTEXT://127.0.0.1:{},SECOND://127.0.0.1:{advertised}", node.port);
+        let properties = [
+            ("listeners", listeners.as_str()),
+            ("advertised.listeners", &all),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECOND:PLAINTEXT"),
+        ];
+        let mut kafka = Self::make(&node, std::slice::from_ref(&node), &properties, &formatted());
+        kafka.restart();
+        kafka
+    }
+
     /// A broker that lets in only who knows a name and a password, by SASL PLAIN without encryption.
     pub fn start_with_password(user: &str, password: &str) -> Self {
         let login = "org.apache.kafka.common.security.plain.PlainLoginModule";

@@ -106,7 +106,7 @@ impl Process {
     }
 
     /// The pid cannot be a stranger's: an ended child keeps it until we waited for it.
-    fn signal(&mut self, name: &str) {
+    pub fn signal(&mut self, name: &str) {
         if self.ended().is_none() {
             let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.pid().to_string()]).status();
             assert!(sent.expect("start sh").success(), "kill -s {name} {}", self.pid());
