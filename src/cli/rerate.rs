@@ -53,9 +53,9 @@ pub(super) async fn rerate(config: Config, options: Rerate, format: Format) -> a
     let (from, to) = (Day::from_date(options.from), Day::from_date(options.to));
     let mut scan = Scan::begin(&store, &mut again, options.account.as_deref(), from, to).await?;
     let (mut out, mut told) = (Stream::new(format, COLUMNS), Told::default());
-    while let Some(mut found) = scan.next().await? {
+    while let Some(mut found) = scan.next().await.with_context(|| told.incomplete(options.post))? {
         if options.post {
-            found = post(&store, &mut scan, found, version, &mut told).await.with_context(|| told.posted_so_far())?;
+            found = post(&store, &mut scan, found, version, &mut told).await.with_context(|| told.incomplete(true))?;
         }
         let changes = found.changes()?;
         told.take(&found, changes.values())?;
@@ -69,8 +69,10 @@ pub(super) async fn rerate(config: Config, options: Rerate, format: Format) -> a
     Ok(())
 }
 
-/// Posts what is different of a day. Whoever posted for the day in between is read, and what is left is posted.
+/// Posts what is different of a day. Whoever posted for the day in between is read, and what is left is posted. Never by a book that is not
+/// the newest any more: it would take back what somebody else posted by the newer one.
 async fn post(store: &Store, scan: &mut Scan<'_>, found: Found, version: u64, told: &mut Told) -> anyhow::Result<Found> {
+    let failed = |error| marked(runtime::Error::from(error));
     let person = super::person();
     let mut found = found;
     for _ in 0..RACES_MAX {
@@ -82,10 +84,14 @@ async fn post(store: &Store, scan: &mut Scan<'_>, found: Found, version: u64, to
         if adjustments.is_empty() {
             return Ok(found);
         }
+        let newest = store.price_book_version().await.map_err(failed)?;
+        if newest != version {
+            bail!("the price book is at version {newest} by now, and this rates by version {version}");
+        }
         let id = u32::try_from(found.posted).context("too many adjustments of a day")?;
         let (account, day) = (found.account.as_str(), found.day);
         let posting = Posting { account, day, id, price_version: version, posted_at: clock::now(), posted_by: &person };
-        if store.post_adjustments(&posting, adjustments).await.map_err(|error| marked(runtime::Error::from(error)))? {
+        if store.post_adjustments(&posting, adjustments).await.map_err(failed)? {
             told.posted += 1;
             return Ok(found);
         }
@@ -149,8 +155,12 @@ impl Told {
         Ok(())
     }
 
-    fn posted_so_far(&self) -> String {
-        format!("{} days of accounts were posted whole, and stay; run it again for the others", self.posted)
+    fn incomplete(&self, post: bool) -> String {
+        if post {
+            format!("{} days of accounts were posted whole, and stay; run it again for the others", self.posted)
+        } else {
+            "not every day was compared".to_owned()
+        }
     }
 
     fn tell(&self, version: u64, post: bool, is_one_day: bool) {
