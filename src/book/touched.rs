@@ -46,14 +46,14 @@ impl<'a> Touched<'a> {
         let has = |kind, first: &str, second: &str| self.own.contains(&(kind, &*account.account, first, second));
         match row.kind {
             Kind::SessionPrice => {
-                charges("sessions") && !has(row.kind, EVERY, "") && !(row.platform != EVERY && has(row.kind, &row.platform, ""))
+                charges("sessions") && !has(row.kind, EVERY, "") && (row.platform == EVERY || !has(row.kind, &row.platform, ""))
             }
             Kind::Rate => {
                 let is_charged = charges("operations") || (charges("training") && row.category == "training");
                 is_charged
                     && account.operations == "rated"
                     && !has(row.kind, &row.category, "")
-                    && !(!row.model.is_empty() && has(row.kind, &row.category, &row.model))
+                    && (row.model.is_empty() || !has(row.kind, &row.category, &row.model))
             }
             _ => false,
         }

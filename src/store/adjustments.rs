@@ -229,7 +229,7 @@ impl LoggedStream {
     ///
     /// # Errors
     /// An answer that cannot be read.
-    pub fn next(&mut self) -> Result<Option<Logged<'_>>, Error> {
+    pub fn take(&mut self) -> Result<Option<Logged<'_>>, Error> {
         let Self { buffer, at, .. } = self;
         match log_rows::parse(&buffer[*at..]) {
             Ok(Some((logged, length))) => {

@@ -97,7 +97,7 @@ impl<'a> Scan<'a> {
             }
             let before = self.read;
             while open.ended.is_empty()
-                && let Some(logged) = open.log.next().map_err(failed)?
+                && let Some(logged) = open.log.take().map_err(failed)?
             {
                 self.read += 1;
                 if *open.account != *logged.account || logged.time >= open.until {
