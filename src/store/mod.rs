@@ -5,10 +5,12 @@
 //! read in one query, so that it is of one moment.
 //! Absent on purpose: clocks (moments are given), the layout of a batch's blocks (`sink`), decisions (`runtime`).
 
+mod adjustments;
 mod client;
 mod error;
 mod evidence;
 mod ledger;
+mod log_rows;
 mod migrate;
 mod settings;
 mod sources;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+pub use adjustments::{LoggedStream, Metered, Posting, Span};
 pub use error::{Disposition, Error};
 pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitness};
 pub use ledger::{AccountBalance, LedgerRow, NEVER};

@@ -30,6 +30,7 @@ mod preview;
 mod quick;
 mod readme;
 mod rejected;
+mod rerate;
 #[path = "../support/scenario.rs"]
 mod scenario;
 mod send_tail;
