@@ -11,6 +11,7 @@ pub mod clock;
 mod gather;
 mod group;
 pub mod key;
+pub mod leader;
 mod log;
 mod partition;
 mod patience;
@@ -43,6 +44,7 @@ use crate::config::Config;
 use crate::source::kafka::Handle;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use leader::Leader;
 use startup::Opened;
 use world::{Asked, Questions};
 
@@ -72,6 +74,13 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         heartbeat: health.heartbeat("poll"),
         health: Arc::clone(&health),
     };
+    let leader = Leader {
+        store: store.clone(),
+        publisher: Arc::clone(&publisher),
+        topic: Arc::clone(&shared.topic),
+        progress: Arc::clone(&shared.progress),
+        metrics: Arc::clone(&metrics),
+    };
     let connect = |on_revoke| {
         let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
         let fixed_topic_id = options.fixed_topic_id.map(Into::into);
@@ -90,6 +99,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
             .map_err(|error| Error::Failed(format!("cannot start the polling thread: {error}")))?
     };
     let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
+    let leader = tokio::spawn(leader.work(config.leader.interval.get()));
     let watch = tokio::spawn(watch_store(store, Arc::clone(&shared)));
     tokio::select! {
         () = stop => {
@@ -103,6 +113,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     // The thread leaves the group and ends; its outcome is what counts.
     let outcome = tokio::task::spawn_blocking(move || thread.join()).await;
     gauges.abort();
+    leader.abort();
     watch.abort();
     let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
     match (failed, outcome) {
