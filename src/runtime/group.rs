@@ -29,6 +29,9 @@ const HELD_BYTES_MAX: usize = 8 << 20;
 /// Reading goes on when so much of a partition's share is left.
 const HELD_LOW: usize = 4;
 
+/// Whoever owns this one does the scheduled work.
+const LEADING_PARTITION: i32 = 0;
+
 /// Starts the owner of a partition.
 pub type SpawnOwner = Box<dyn Fn(PartitionLog) -> JoinHandle<()> + Send>;
 
@@ -200,6 +203,7 @@ impl<C: Consumer> Group<C> {
         self.member = self.handle.member();
         info!(?partitions, generation = self.member.generation, "partitions assigned");
         self.show(partitions.len(), true);
+        self.membership.progress.set_leads(partitions.contains(&LEADING_PARTITION));
         for partition in partitions {
             let (deliveries, receiver) = mpsc::unbounded_channel();
             let held_bytes = Arc::<AtomicUsize>::default();
@@ -234,6 +238,7 @@ impl<C: Consumer> Group<C> {
         self.assignment += 1;
         self.show(0, false);
         self.membership.progress.forget();
+        self.membership.progress.set_leads(false);
         lock(&self.settled).clear();
         for owned in std::mem::take(&mut self.owned).into_values() {
             owned.task.abort();

@@ -5,6 +5,9 @@
 //! had. Rows of `rejected_events` are placed by their records' timestamps, which nothing bounds on a topic with `CreateTime`: there only
 //! rows too many are a finding.
 //!
+//! Batches that were written while the log was off have no row in it, which is no loss either: instances write down whether it is on, in
+//! `settings`. Until a day after it was turned on they may still be restarted one after the other.
+//!
 //! Of `usage_log` the check asks only what the projection `by_batch` keeps: with a filter on another column it would read every event of a
 //! month whenever a partition is assigned.
 
@@ -114,9 +117,12 @@ WITH
   part_batches AS (
     SELECT offset_from, offset_to, accepted, rejected, digest, toString(kind) AS kind, record_time_max,
       written_at >= now() - INTERVAL 29 DAY AS witnessed,
+      written_at < log_on + INTERVAL 1 DAY AND log_off > toDateTime64(0, 3, 'UTC') AS without_log,
       concat(source_epoch, '/', topic, '/', toString(partition), '/', topic_id, '/', toString(offset_from), '-', toString(offset_to)) AS batch
     FROM batches WHERE source_epoch = {{epoch:String}} AND topic = {{topic:String}} AND partition = {{partition:Int32}}
       AND {these}),
+  (SELECT max(set_at) FROM settings WHERE name = 'usage_log_days' AND value = '0') AS log_off,
+  (SELECT if(count() = 0, now64(3), min(set_at)) FROM settings WHERE name = 'usage_log_days' AND value != '0' AND set_at > log_off) AS log_on,
   {first} AS offset_first,
   {next} AS offset_next,
   logged AS (
@@ -145,7 +151,7 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
       h.batch != '' AND (h.digest_least != b.digest OR h.digest_greatest != b.digest), 'usage_hourly holds a block of the batch with another digest',
       u.batch != '' AND (u.digest_least != b.digest OR u.digest_greatest != b.digest), 'session_users holds a block of the batch with another digest',
       l.rows > b.accepted, concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
-      {{log_days:UInt32}} > 0 AND b.accepted > 0 AND l.rows < b.accepted AND h.batch != '' AND h.first_day + {{log_days:UInt32}} > today() + 1,
+      {{log_days:UInt32}} > 0 AND b.accepted > 0 AND l.rows < b.accepted AND NOT (b.without_log AND l.rows = 0) AND h.batch != '' AND h.first_day + {{log_days:UInt32}} > today() + 1,
         concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
       l.rows > 0 AND (l.least < b.offset_from OR l.greatest >= b.offset_to), 'usage_log holds rows of its digest outside of it',
       b.witnessed AND b.accepted > 0 AND h.batch = '', 'usage_hourly has no witness of the batch',

@@ -174,6 +174,7 @@ fn batch_end(batches: &[Arc<Part>], of: Of<'_>) -> Option<BatchEnd> {
     Some(BatchEnd {
         offset_to: newest.offset_to,
         offset_from: newest.offset_from,
+        gap_from: gap_from(&rows),
         topic_id: newest.topic_id.clone(),
         leader_epoch: newest.leader_epoch,
         received: newest.received,
@@ -184,6 +185,11 @@ fn batch_end(batches: &[Arc<Part>], of: Of<'_>) -> Option<BatchEnd> {
         overlap_offsets: overlaps,
         broken_prevs: broken,
     })
+}
+
+/// Where the gaps begin with which the rows end.
+fn gap_from(rows: &[&BatchesRow]) -> Option<i64> {
+    rows.iter().rev().take_while(|row| row.kind == "gap").last().map(|row| row.offset_from)
 }
 
 /// `Store::end_of_batches`.
