@@ -47,15 +47,15 @@ fn settings(database: &str) -> Settings {
     }
 }
 
-/// A range, the months of its events, and the least and the greatest timestamp of its records.
-type Ranged = (Stamp, Vec<Month>, Option<(Timestamp, Timestamp)>);
+/// A range, its months, and the times of its records.
+type Written = (Stamp, Vec<Month>, Option<(Timestamp, Timestamp)>);
 
 /// Both servers, and the ranges that were written.
 struct Both {
     real: Store,
     server: Server,
     memory: Client,
-    ranges: Vec<Ranged>,
+    ranges: Vec<Written>,
 }
 
 impl Both {
