@@ -16,7 +16,7 @@ pub struct Traced {
 }
 
 impl Traced {
-    /// Around `inner`, when anybody listens.
+    /// Wraps `inner`, when anybody listens.
     pub fn around(inner: Arc<dyn Tables>, name: String) -> Arc<dyn Tables> {
         if tracing::enabled!(tracing::Level::DEBUG) { Arc::new(Self { inner, name }) } else { inner }
     }
