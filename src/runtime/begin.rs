@@ -165,6 +165,7 @@ async fn rebuild(
         );
     }
     let mut engine = Engine::new(shared.rules.clone(), prices, start);
+    engine.tell_time(shared.now());
     let (mut newest, mut in_last) = (None, 0);
     reader.start_at(first);
     if first < from {

@@ -178,6 +178,7 @@ impl Former {
         if self.engine.is_empty() {
             self.engine.set_prices(&shared.books.current());
         }
+        self.engine.tell_time(shared.now());
         let bytes_max = shared.batch_bytes();
         while let Some(record) = reader.peek() {
             let full = self.engine.events() >= shared.batch.events_max || self.engine.bytes() >= bytes_max;
