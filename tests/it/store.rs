@@ -466,6 +466,7 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     };
     run(&store, &log(0, 11));
     run(&store, &witness(0, 10, 11));
+    run(&store, &witness(0, 10, 11).replace("usage_hourly", "session_users"));
     run(&store, &batch(0, 10, -1, 1, 11));
     let check =
         Check { source_epoch: epoch, topic, partition: 0, usage_log_keep_days: 400, rejected_keep_days: 90, log_append_time: true };
