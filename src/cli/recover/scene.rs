@@ -15,7 +15,7 @@ use crate::sink::Origin;
 use crate::source::kafka::{self, Handle, Stretch, scan};
 use crate::store::{Source, Stop, Store};
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Both servers, and which life of the topic counts.
 pub(super) struct Scene {

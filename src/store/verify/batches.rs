@@ -114,6 +114,8 @@ impl Store {
         let Span { these, first, next, findings_max, settings } = span;
         let sql = format!("
 WITH
+  (SELECT max(set_at) FROM settings WHERE name = 'usage_log_days' AND value = '0') AS log_off,
+  (SELECT if(count() = 0, now64(3), min(set_at)) FROM settings WHERE name = 'usage_log_days' AND value != '0' AND set_at > log_off) AS log_on,
   part_batches AS (
     SELECT offset_from, offset_to, accepted, rejected, digest, toString(kind) AS kind, record_time_max,
       written_at >= now() - INTERVAL 29 DAY AS witnessed,
@@ -121,8 +123,6 @@ WITH
       concat(source_epoch, '/', topic, '/', toString(partition), '/', topic_id, '/', toString(offset_from), '-', toString(offset_to)) AS batch
     FROM batches WHERE source_epoch = {{epoch:String}} AND topic = {{topic:String}} AND partition = {{partition:Int32}}
       AND {these}),
-  (SELECT max(set_at) FROM settings WHERE name = 'usage_log_days' AND value = '0') AS log_off,
-  (SELECT if(count() = 0, now64(3), min(set_at)) FROM settings WHERE name = 'usage_log_days' AND value != '0' AND set_at > log_off) AS log_on,
   {first} AS offset_first,
   {next} AS offset_next,
   logged AS (
