@@ -92,7 +92,7 @@ async fn ask(config: &Config, settings: &Settings, findings: &mut Vec<Finding>) 
         Finding::fail(
             format!("partition {} of {}", stop.partition, stop.topic),
             format!("stopped at {} as {}: {}", stop.at, stop.kind, stop.reason),
-            "docs/exactly-once.md says what to do about each kind",
+            "`farebox recover` shows what to do (docs/recovery.md)",
         )
     }));
     Ok(())
