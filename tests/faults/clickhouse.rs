@@ -40,9 +40,7 @@ fn lost_replies_and_cut_requests_lose_and_double_nothing() {
     let totals = bench.finish(clickhouse, &mut instances);
     let doubts = counted(&instances, "farebox_inserts_total", &["outcome=\"doubt\""]);
     assert!(doubts >= 8 * 5, "{doubts} inserts were in doubt\n{}", instances[0].process.log());
-    for (name, times) in met {
-        outcome::record(name, times, &totals);
-    }
+    outcome::record_shared(&met, &totals);
 }
 
 #[test]
@@ -109,7 +107,5 @@ fn a_server_that_says_no_for_a_while_is_asked_again() {
     let totals = bench.finish(clickhouse, &mut instances);
     let log = instances[0].process.log();
     assert!(log.contains("Code: 252") || log.contains("error 252"), "{log}");
-    for (name, times) in met {
-        outcome::record(&name, times, &totals);
-    }
+    outcome::record_shared(&met, &totals);
 }

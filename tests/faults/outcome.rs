@@ -53,3 +53,13 @@ pub fn record(fault: &str, times: u64, measured: &impl Measured) {
     // In one piece: tests write side by side.
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
+
+/// The same for faults that one run met together: each is given its share of the records, so that no record counts twice.
+pub fn record_shared<S: AsRef<str>>(faults: &[(S, u64)], measured: &impl Measured) {
+    let all = measured.numbers();
+    let count = faults.len() as u64;
+    for ((fault, times), n) in faults.iter().zip(0..) {
+        let records = all.records * (n + 1) / count - all.records * n / count;
+        record(fault.as_ref(), *times, &Numbers { records, ..all.clone() });
+    }
+}

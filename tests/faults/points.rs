@@ -4,6 +4,7 @@
 //! another instance has written the batch: a late twin.
 
 use super::bench::Bench;
+use super::oracle::Totals;
 use super::outcome;
 use super::proxy::{Do, Rule, When};
 use super::scenario::assigned;
@@ -67,9 +68,7 @@ fn killed_at_any_point_of_a_batch_an_instance_leaves_nothing_to_lose_or_double()
         }
     });
     let totals = bench.finish(clickhouse, &mut instances);
-    for point in &points {
-        outcome::record(&format!("kill -9 {}", point.name), 1, &totals);
-    }
+    record("kill -9 at a named point of a batch", &points, &totals);
 }
 
 #[test]
@@ -93,9 +92,12 @@ fn stopped_at_any_point_of_a_batch_and_let_go_on_later_an_instance_changes_nothi
         }
     });
     let totals = bench.finish(clickhouse, &mut instances);
-    for point in &points {
-        outcome::record(&format!("SIGSTOP {}, another took over, SIGCONT", point.name), 1, &totals);
-    }
+    record("SIGSTOP at a named point of a batch, another takes over, SIGCONT", &points, &totals);
+}
+
+fn record(fault: &str, points: &[Point], totals: &Totals) {
+    let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
+    outcome::record(fault, points.len() as u64, &(totals, names.join(", ").as_str()));
 }
 
 /// Who has the only partition.

@@ -66,8 +66,11 @@ fn commits_that_arrive_late_or_whose_answers_are_lost_change_nothing() {
         ways.wait_until_shared();
     });
     let totals = ways.bench.finish(ClickHouse::shared(), &mut ways.instances);
-    outcome::record("requests to Kafka under way for longer than the session", ROUNDS, &totals);
-    outcome::record("Kafka's answers lost for longer than the session", ROUNDS, &totals);
+    let met = [
+        ("requests to Kafka under way for longer than the session", ROUNDS),
+        ("Kafka's answers lost for longer than the session", ROUNDS),
+    ];
+    outcome::record_shared(&met, &totals);
 }
 
 #[test]
