@@ -61,6 +61,16 @@ fn the_example_has_every_section_and_every_key() {
 }
 
 #[test]
+fn the_rate_card_has_rates_for_everyone_and_says_of_when_and_whence_they_are() {
+    const CARD: &str = include_str!("../../config/rate-card.example.toml");
+    let card = parse(CARD, "rate-card.example.toml").expect("the example is right");
+    assert!(card.entries.len() > 10 && card.entries.iter().all(|entry| entry.row.kind == Kind::Rate && entry.row.account == EVERY));
+    for part in ["May 2025", "openai.com/api/pricing", "anthropic.com/pricing", "not a default"] {
+        assert!(CARD.contains(part), "{part}");
+    }
+}
+
+#[test]
 fn an_error_shows_the_line_the_place_and_what_was_meant() {
     let error = refused("[[rate]]\naccount = \"*\"\ncategory = \"llm\"\n\tper_cal = \"1\"\n");
     let expected =

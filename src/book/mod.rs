@@ -12,6 +12,7 @@ mod key;
 mod plan;
 mod row;
 mod section;
+mod touched;
 
 pub use change::{Change, Effect, Fact};
 pub use error::{Error, Refusal};
@@ -19,6 +20,7 @@ pub use export::Version;
 pub use file::{BookFile, parse};
 pub use plan::{Plan, plan};
 pub use row::{COLUMNS, Kind, Row};
+pub use touched::Touched;
 
 /// Everything applied up to a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Duration;
 use crate::model::{Credits, Timestamp};
+use crate::runtime::leader::EXPIRY_PREFIX;
 
 /// Meters AI agents: usage events from Kafka become 24-hour sessions and costs in ClickHouse, exactly once.
 #[derive(Debug, Parser)]
@@ -119,6 +120,12 @@ pub(super) enum Verb {
         after_help = "Example:\n  farebox produce --book load.toml --events 0 && farebox apply load.toml\n  farebox produce --events 100000 --accounts 20 --users 500 --duplicates 0.01 --malformed 0.001 --seed 7"
     )]
     Produce(Produce),
+    /// Rates operations once more by the price book as it stands, and shows or posts what is different
+    #[command(after_help = "Example:\n  farebox rerate --account acme --from 2026-03-01 --to 2026-03-31\n  \
+                      farebox rerate --all --from 2026-03-01 --to 2026-03-31 --post --format csv > repaired.csv\n\n\
+                      Compared with what is charged now, adjustments posted before included. --post adds signed adjustments, once, however \
+                      often it is run; what was stored stays. Sessions are priced when they are read: there is nothing to post for them.")]
+    Rerate(Rerate),
     /// Shows the partitions that stand still, why, and what can be done about it
     #[command(after_help = "Example:\n  farebox recover\n  farebox recover --partition 3 --yes\n\n\
                       It turns no guard off: the next start decides anew, and stops again where the evidence still stands. \
@@ -331,6 +338,32 @@ pub(super) struct Usage {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Rerate {
+    /// The account, as its events name it
+    #[arg(long, value_name = "ACCOUNT", required_unless_present = "all", conflicts_with = "all")]
+    pub(super) account: Option<String>,
+    /// Every account
+    #[arg(long)]
+    pub(super) all: bool,
+    /// The first day, of each account's own calendar
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(super) from: NaiveDate,
+    /// The last day
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(super) to: NaiveDate,
+    /// Charges what is different, as adjustments beside what was stored
+    #[arg(long)]
+    pub(super) post: bool,
+}
+
+impl Rerate {
+    /// What cannot be asked: why, for a person.
+    pub(super) fn refusal(&self) -> Option<String> {
+        Days { from: Some(self.from), to: Some(self.to) }.refusal()
+    }
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct CreditsVerb {
     #[command(subcommand)]
     pub(super) verb: CreditsVerbs,
@@ -468,6 +501,9 @@ fn credits(text: &str) -> Result<Credits, String> {
 }
 
 fn key(text: &str) -> Result<String, String> {
+    if text.starts_with(EXPIRY_PREFIX) {
+        return Err(format!("keys that begin with `{EXPIRY_PREFIX}` are those of credits that expired"));
+    }
     short(text, 128)
         .filter(|text| !text.is_empty())
         .ok_or_else(|| "a key has 1 to 128 characters, none of them a control character".to_owned())

@@ -7,6 +7,7 @@ pub(crate) mod aligned;
 mod alive;
 mod apply;
 mod args;
+mod backdate;
 mod check;
 mod completions;
 mod config;
@@ -22,6 +23,7 @@ mod produce;
 mod progress;
 mod recover;
 mod rejected;
+mod rerate;
 mod run;
 mod send;
 mod stream;
@@ -64,6 +66,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Man { folder } => return completions::man(folder),
         Verb::Export(options) => options.refusal(),
         Verb::Usage(options) => options.days.refusal(),
+        Verb::Rerate(options) => options.refusal(),
         Verb::Verify(options) => options.days.refusal(),
         Verb::Rejected(options) => options.refusal(),
         _ => None,
@@ -96,6 +99,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
+        Verb::Rerate(options) => asynchronous(rerate::rerate(config, options, format)),
         Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),
         Verb::Doctor => asynchronous(doctor::doctor(config, format)),
         Verb::Verify(options) => asynchronous(verify::verify(config, options, format)),

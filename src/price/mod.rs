@@ -7,8 +7,13 @@
 //! wrapped. Absent on purpose: clocks, allocation per event, the database. SQL selects by the same rules where sessions are
 //! read; `tests/golden/prices` is run through both.
 
+mod again;
+mod compare;
 mod cost;
 mod timeline;
+
+pub use again::{Again, Logged, Rated};
+pub use compare::{Adjustment, Compared, DayFold, Line, Overflow, of_the_day};
 
 use rustc_hash::FxHashMap;
 
@@ -60,6 +65,15 @@ impl Terms {
             charges_sessions: false,
             operations: Operations::None,
             reported: false,
+        }
+    }
+
+    /// Whether an operation of this category costs anything.
+    pub fn charges(&self, category: &str) -> bool {
+        match self.operations {
+            Operations::All => true,
+            Operations::TrainingOnly => category == TRAINING,
+            Operations::None => false,
         }
     }
 
@@ -158,12 +172,7 @@ impl Prices {
         if !terms.known {
             return Cost::UNPRICED;
         }
-        let charged = match terms.operations {
-            Operations::All => true,
-            Operations::TrainingOnly => event.category == TRAINING,
-            Operations::None => false,
-        };
-        if !charged {
+        if !terms.charges(&event.category) {
             return Cost::NOT_CHARGED;
         }
         let credits = if terms.reported { event.credits } else { self.rate(event).and_then(|rate| rate.cost(event)) };

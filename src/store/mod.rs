@@ -5,10 +5,13 @@
 //! read in one query, so that it is of one moment.
 //! Absent on purpose: clocks (moments are given), the layout of a batch's blocks (`sink`), decisions (`runtime`).
 
+mod adjustments;
 mod client;
 mod error;
 mod evidence;
 mod ledger;
+mod log_ends;
+mod log_rows;
 mod migrate;
 mod settings;
 mod sources;
@@ -26,9 +29,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+pub use adjustments::{LoggedStream, Metered, Posting, Span};
 pub use error::{Disposition, Error};
 pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitness};
 pub use ledger::{AccountBalance, LedgerRow, NEVER};
+pub use log_ends::LogEnd;
 pub use migrate::{Migrate, Migrated, SchemaStatus};
 pub use sources::Source;
 pub use stops::Stop;
@@ -55,6 +60,11 @@ pub struct Settings {
     pub insert_timeout: Duration,
     /// Longest wait for any other answer.
     pub query_timeout: Duration,
+}
+
+/// The settings that every insert brings along: a profile must let it.
+pub const fn insert_settings() -> &'static [(&'static str, &'static str)] {
+    &client::INSERT_SETTINGS
 }
 
 /// A text that is never printed.

@@ -42,11 +42,29 @@ impl Store {
     where
         T: Serialize + DeserializeOwned,
     {
+        let filter = format!("toString({key_sql}) = {{key:String}}");
+        self.insert_unique_where(table, columns, &filter, &[("key", key)], key, rows).await
+    }
+
+    /// The same with a filter that finds the rows of `key`, for tables too large to be read whole: it should name the first columns of
+    /// their primary key.
+    pub(super) async fn insert_unique_where<T>(
+        &self,
+        table: &str,
+        columns: &str,
+        filter: &str,
+        params: &[(&str, &str)],
+        key: &str,
+        rows: &[T],
+    ) -> Result<Unique<T>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         let mut wanted = Vec::with_capacity(rows.len());
         for row in rows {
             wanted.push(serde_json::to_value(row).map_err(|error| Error::Answer(error.to_string()))?);
         }
-        if let Some(found) = self.under_key(table, columns, key_sql, key, &wanted).await? {
+        if let Some(found) = self.under_key(table, columns, filter, params, &wanted).await? {
             return Ok(found);
         }
         let body = Bytes::from(wanted.iter().map(|row| format!("{row}\n")).collect::<String>());
@@ -59,7 +77,7 @@ impl Store {
                 }
                 sends += 1;
             }
-            if let Some(found) = self.under_key(table, columns, key_sql, key, &wanted).await? {
+            if let Some(found) = self.under_key(table, columns, filter, params, &wanted).await? {
                 return Ok(found);
             }
         }
@@ -70,15 +88,14 @@ impl Store {
         &self,
         table: &str,
         columns: &str,
-        key_sql: &str,
-        key: &str,
+        filter: &str,
+        params: &[(&str, &str)],
         wanted: &[serde_json::Value],
     ) -> Result<Option<Unique<T>>, Error>
     where
         T: Serialize + DeserializeOwned,
     {
-        let sql = format!("SELECT {columns} FROM {table} WHERE toString({key_sql}) = {{key:String}}");
-        let found: Vec<T> = self.rows(&sql, &[("key", key)]).await?;
+        let found: Vec<T> = self.rows(&format!("SELECT {columns} FROM {table} WHERE {filter}"), params).await?;
         if found.is_empty() {
             return Ok(None);
         }

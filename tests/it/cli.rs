@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::servers::{Farebox, Output, free_port};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "run",
     "migrate",
     "apply",
@@ -20,6 +20,7 @@ const VERBS: [&str; 16] = [
     "man",
     "preview",
     "produce",
+    "rerate",
     "send",
     "tail",
     "usage",

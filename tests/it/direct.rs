@@ -9,7 +9,7 @@ use farebox::engine::{Engine, Rules};
 use farebox::model::{Record, Timestamp};
 use farebox::price::Prices;
 use farebox::sink::{self, Block, Origin, Stamp};
-use farebox::store::{Insert, Migrate, Settings, Store};
+use farebox::store::{Insert, Migrate, Settings, Store, Unique};
 use farebox::{aggregate::Counts, decode};
 
 use super::servers::{ClickHouse, unique};
@@ -78,6 +78,24 @@ impl Direct {
         let blocks = sink::blocks(&batch.rows, &origin, &stamp);
         self.insert(&blocks);
         (blocks, batch.rows.counts)
+    }
+
+    /// Applies a price book, its dates in the past too. What is written from now on is priced by it when `is_known`; else as if the instance
+    /// had not heard of it yet.
+    pub fn apply(&mut self, price_book: &str, is_known: bool) -> Book {
+        let now = Timestamp::parse(NOW).unwrap();
+        let file = book::parse(price_book, "book.toml").unwrap();
+        let book = wait(async {
+            let current = self.store.book().await.unwrap();
+            let plan = book::plan(&current, &file, now, "test", Timestamp::from_millis(0), true).unwrap();
+            let applied = self.store.apply_price_book(plan.version, book::COLUMNS, &plan.rows).await.unwrap();
+            assert!(matches!(applied, Unique::Ours));
+            self.store.book().await.unwrap()
+        });
+        if is_known {
+            self.engine.set_prices(&Arc::new(Prices::new(&book)));
+        }
+        book
     }
 
     /// Sends blocks under their tokens.

@@ -17,6 +17,7 @@ mod forming;
 mod golden;
 mod harness;
 mod hostile;
+mod leader;
 #[allow(dead_code)]
 #[path = "../sim/tables/mod.rs"]
 mod memory;
@@ -30,6 +31,7 @@ mod preview;
 mod quick;
 mod readme;
 mod rejected;
+mod rerate;
 #[path = "../support/scenario.rs"]
 mod scenario;
 mod send_tail;

@@ -64,5 +64,8 @@ FROM (
     UNION ALL
     SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(c.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
     FROM costs AS c GROUP BY account
+    UNION ALL
+    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, toDecimal128(0, 9) AS spent, max(posted_at) AS at
+    FROM cost_adjustments AS a GROUP BY account
   ) GROUP BY account
 ) AS b;

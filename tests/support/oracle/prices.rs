@@ -19,6 +19,11 @@ impl Book {
         Self(plan.rows)
     }
 
+    /// Everything that was applied to a database.
+    pub fn of(book: &book::Book) -> Self {
+        Self(book.rows().to_vec())
+    }
+
     /// What is agreed with an account at a moment in milliseconds.
     pub fn account(&self, account: &str, at: i64) -> Option<&Row> {
         let rows = self.0.iter().filter(|row| row.kind == Kind::Account && row.account == account && row.valid_from.millis() <= at);
