@@ -8,13 +8,15 @@ use super::outcome;
 use super::proxy::{Proxy, Wire};
 use super::servers::{ClickHouse, Kafka, SOON, eventually, free_port};
 
-/// Longer than the session of these installations, which is one second.
-const OUTAGE: Duration = Duration::from_millis(2_500);
+const SESSION: &str = "2s";
+/// Longer than that.
+const OUTAGE: Duration = Duration::from_millis(3_000);
 
 #[test]
 fn a_broker_that_is_down_for_longer_than_the_session_or_restarted_loses_and_doubles_nothing() {
     let (mut kafka, clickhouse) = (Kafka::start(), ClickHouse::shared());
-    let bench = Bench::new(kafka.brokers(), clickhouse, 3);
+    let mut bench = Bench::new(kafka.brokers(), clickhouse, 3);
+    bench.scenario.farebox.set("kafka.session_timeout", SESSION);
     let mut instances = [bench.start(), bench.start()];
     bench.under_load(|| {
         bench.scenario.wait_for_more(clickhouse, 200);
@@ -40,7 +42,8 @@ fn a_slow_or_silent_way_to_the_broker_loses_and_doubles_nothing() {
     let way = free_port();
     let proxy = Proxy::raw(way);
     let (kafka, clickhouse) = (Kafka::start_with_second_way(way, proxy.port()), ClickHouse::shared());
-    let bench = Bench::new(kafka.brokers(), clickhouse, 3);
+    let mut bench = Bench::new(kafka.brokers(), clickhouse, 3);
+    bench.scenario.farebox.set("kafka.session_timeout", SESSION);
     let slow = || bench.scenario.farebox.start_verb(&["run", "--set", &format!("kafka.brokers={}", proxy.address())]);
     let mut instances = [slow(), bench.start()];
     instances[0].wait_until_ready();
@@ -49,7 +52,8 @@ fn a_slow_or_silent_way_to_the_broker_loses_and_doubles_nothing() {
         let stalled = Wire { stalled: true, ..Wire::default() };
         // Requests arrive, commits of promises among them, and nobody hears of it.
         let deaf = Wire { swallow_answers: true, ..Wire::default() };
-        for (wire, length) in [(late(150), 1_500), (stalled, 600), (late(400), 1_500), (deaf, 700), (stalled, 2_500), (deaf, 2_500)]
+        for (wire, length) in
+            [(late(150), 1_500), (stalled, 1_000), (late(400), 1_500), (deaf, 700), (stalled, 3_000), (deaf, 3_000)]
         {
             proxy.wire(wire);
             thread::sleep(Duration::from_millis(length));
@@ -67,7 +71,8 @@ fn a_slow_or_silent_way_to_the_broker_loses_and_doubles_nothing() {
 #[test]
 fn any_one_broker_of_three_may_die_and_come_back() {
     let (mut cluster, clickhouse) = (Kafka::start_cluster(3), ClickHouse::shared());
-    let bench = Bench::new(&cluster.client.brokers, clickhouse, 3);
+    let mut bench = Bench::new(&cluster.client.brokers, clickhouse, 3);
+    bench.scenario.farebox.set("kafka.session_timeout", SESSION);
     let mut instances = [bench.start(), bench.start()];
     bench.under_load(|| {
         for victim in 0..3 {
