@@ -11,6 +11,8 @@ help:
 	@echo "make demo    the whole product without servers"
 	@echo "make test    every test, on real Kafka and real ClickHouse"
 	@echo "make fetch   only what both need, into .deps"
+	@echo "make torture faults drawn by seed for TIME=10m, or until one is not survived"
+	@echo "make faults  every fault once; writes the table in docs/guarantees.md"
 	@echo "make lint    format and clippy"
 
 demo:
@@ -33,8 +35,23 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
+# Seeds are drawn anew in each round; the first failure ends it and names its seed. TIME=0 goes on until Ctrl-C.
+TIME = 10m
+torture:
+	@tools/need $(BUILD_TOOLS) java mvn npm setpriv
+	@tools/fetch clickhouse kafka
+	@CARGO="$(CARGO)" tools/torture $(TIME)
+
+# Each test says what it measured, in a line of its own; the table is made of them.
+faults:
+	@tools/need $(BUILD_TOOLS) java mvn npm setpriv awk
+	@tools/fetch clickhouse kafka
+	@rm -f target/outcomes.jsonl
+	FAREBOX_OUTCOMES="$(CURDIR)/target/outcomes.jsonl" $(CARGO) test --release --locked --test faults
+	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
+
 fetch:
 	@tools/need java mvn npm
 	@tools/fetch clickhouse kafka
 
-.PHONY: help demo test lint fetch
+.PHONY: help demo test lint fetch torture faults

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::Duration;
 use crate::model::{Credits, Timestamp};
+use crate::runtime::leader::EXPIRY_PREFIX;
 
 /// Meters AI agents: usage events from Kafka become 24-hour sessions and costs in ClickHouse, exactly once.
 #[derive(Debug, Parser)]
@@ -500,6 +501,9 @@ fn credits(text: &str) -> Result<Credits, String> {
 }
 
 fn key(text: &str) -> Result<String, String> {
+    if text.starts_with(EXPIRY_PREFIX) {
+        return Err(format!("keys that begin with `{EXPIRY_PREFIX}` are those of credits that expired"));
+    }
     short(text, 128)
         .filter(|text| !text.is_empty())
         .ok_or_else(|| "a key has 1 to 128 characters, none of them a control character".to_owned())

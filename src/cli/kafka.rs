@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::engine::Intent;
 use crate::model::Record;
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::runtime;
@@ -11,6 +12,14 @@ use crate::source::kafka::{self, Handle};
 
 /// A broker that says nothing for so long is away.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// What the group committed for a partition.
+#[derive(Debug, Clone)]
+pub(super) struct Promised {
+    pub(super) offset: Option<i64>,
+    /// None: no batch is promised, or it cannot be read.
+    pub(super) intent: Option<Intent>,
+}
 
 /// Kafka, to look at.
 pub(super) struct Kafka {
@@ -51,6 +60,15 @@ impl Kafka {
         Ok(Arc::new(Self { publisher, handle, dead_letters, topic, dead_letter_topic, append_time, topic_id }))
     }
 
+    /// What the group committed for a partition. Blocks.
+    pub(super) fn promised(&self, partition: i32) -> Result<Promised, kafka::Error> {
+        let committed = self.handle.committed(partition, SILENCE_MAX)?;
+        let metadata = committed.as_ref().map_or(&[][..], |committed| &committed.metadata);
+        let intent = Intent::from_metadata(metadata).unwrap_or_default();
+        Ok(Promised { offset: committed.map(|committed| committed.offset), intent })
+    }
+
+    /// The log's start and end. Blocks.
     pub(super) fn bounds(&self, topic: &str, partition: i32) -> Result<(i64, i64), kafka::Error> {
         kafka::bounds(self.publisher.client(), topic, partition, SILENCE_MAX)
     }

@@ -20,6 +20,8 @@ pub struct Facts {
     pub intent: Result<Option<Intent>, NotAnIntent>,
     /// E: the end of `batches`.
     pub end: Option<i64>,
+    /// Where the gaps begin with which `batches` ends; `None`: it ends with a batch, or is empty.
+    pub gap_from: Option<i64>,
     /// `prev` of the oldest row of `batches`.
     pub oldest_prev: Option<i64>,
     /// What `batches` and the tables contradict each other in, if anything.
@@ -268,6 +270,7 @@ fn begin(facts: &Facts) -> Decision {
     }
     if let Some((from, intent)) = promised
         && let Some(end) = end.filter(|&end| from < end && intent.to > end)
+        && !(facts.is_in_last_gap(from) && facts.rows.is_none() && written.is_none())
     {
         return stop(StopKind::Overlap, format!("the intent [{from}, {}) overlaps `batches`, which ends at {end}", intent.to)); // 9
     }
@@ -285,7 +288,9 @@ fn begin(facts: &Facts) -> Decision {
         };
     }
     let rewound = match (committed, end) {
-        (Some(committed), Some(end)) => committed < end && intent.is_none_or(|intent| intent.to != end),
+        (Some(committed), Some(end)) => {
+            committed < end && intent.is_none_or(|intent| intent.to != end) && !facts.is_in_last_gap(committed)
+        }
         _ => false,
     };
     let from = end.unwrap_or(facts.log_start); // 11, 12
@@ -296,6 +301,13 @@ impl Facts {
     /// The range that is written without a row in `batches`; rows of the log inside an intent count as such.
     fn written(&self) -> Option<Written> {
         self.written.first().cloned()
+    }
+
+    /// Whether an offset lies in what the newest rows of `batches` say is gone. A gap's row is written before the commit behind it: who
+    /// dies in between leaves the group where the gap begins, and maybe a promise of which nothing was written and the first records
+    /// are gone. Both are void.
+    fn is_in_last_gap(&self, offset: i64) -> bool {
+        self.gap_from.zip(self.end).is_some_and(|(from, end)| (from..end).contains(&offset))
     }
 
     fn covers(&self, (first, last): (i64, i64)) -> bool {

@@ -17,7 +17,7 @@ pub struct Batch {
     pub leader_epoch: i32,
     /// The version of the price book that it is priced by.
     pub price_version: u64,
-    /// The newest timestamp of a record so far in this partition.
+    /// The newest timestamp of a record so far in this partition, of those that can be believed.
     pub record_time_max: Timestamp,
     /// The least and the greatest timestamp of its own records, as the tables hold them.
     pub received: Option<(Timestamp, Timestamp)>,

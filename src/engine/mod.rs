@@ -40,6 +40,7 @@ pub struct Engine {
     window: Window,
     prices: Arc<Prices>,
     seed: HashSeed,
+    latest: Timestamp,
     open: Open,
 }
 
@@ -63,7 +64,13 @@ impl Engine {
         let window = Window::new(rules.window);
         let seed = HashSeed::new(rules.key.table_seed());
         let open = Open::new(from, from, -1, Timestamp::MIN, seed);
-        Self { rules, window, prices, seed, open }
+        Self { rules, window, prices, seed, latest: Timestamp::MAX, open }
+    }
+
+    /// Tells the time. A producer may stamp its records itself, and one stamped further ahead than an event may be says nothing of how
+    /// far the log was read: it must close no session and begin no window. Until told, every stamp is believed.
+    pub fn tell_time(&mut self, now: Timestamp) {
+        self.latest = now.plus_millis(self.rules.limits.ahead_max_ms);
     }
 
     /// Remembers a record from before the first batch: only the window learns of it, and only when the record does not lie before
@@ -74,7 +81,7 @@ impl Engine {
             self.window.observe(self.rules.key.fingerprint(&event), record.offset, record.timestamp);
         }
         self.open.leader_epoch = record.leader_epoch;
-        self.open.record_time_max = self.open.record_time_max.max(record.timestamp.clamped());
+        self.open.read_until(record, self.latest);
     }
 
     /// Ends remembering: the next batch begins at `from`.
@@ -142,8 +149,8 @@ impl Engine {
         }
         self.open.next = record.offset.saturating_add(1);
         self.open.leader_epoch = record.leader_epoch;
+        self.open.read_until(record, self.latest);
         let received = record.timestamp.clamped();
-        self.open.record_time_max = self.open.record_time_max.max(received);
         let (least, greatest) = self.open.received.unwrap_or((received, received));
         self.open.received = Some((least.min(received), greatest.max(received)));
         self.open.tally.take(record);
@@ -221,6 +228,12 @@ impl Open {
             dead_letters: Vec::new(),
             dead_letter_bytes: 0,
             tally: Tally::default(),
+        }
+    }
+
+    fn read_until(&mut self, record: &Record<'_>, latest: Timestamp) {
+        if record.timestamp <= latest {
+            self.record_time_max = self.record_time_max.max(record.timestamp.clamped());
         }
     }
 

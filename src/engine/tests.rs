@@ -269,6 +269,26 @@ fn a_batch_keeps_one_price_version_and_one_leader_epoch() {
 }
 
 #[test]
+fn a_stamp_from_the_future_says_nothing_of_how_far_the_log_was_read() {
+    let kind = Kind::Event { id: 1, account: "delhi", user: "ann", platform: "web", tokens: 1, ago_ms: 0 };
+    let at = |offset, timestamp| Logged { offset, timestamp, value: kind.value(), headers: Vec::new() };
+    let year_2099 = Timestamp::from_millis(4_070_908_800_000);
+    let mut engine = Engine::new(rules(dedupe::Limits { window_ms: 0, ids_max: 0, expire_by_time: false }), prices(), 1);
+    engine.tell_time(NOON);
+    engine.remember(&at(0, year_2099).record());
+    engine.begin(1);
+    engine.apply(&at(1, NOON).record());
+    engine.apply(&at(2, year_2099).record());
+    engine.apply(&at(3, NOON.plus_millis(600_000)).record());
+    assert_eq!(engine.close(4).record_time_max, NOON.plus_millis(600_000));
+    engine.apply(&at(4, NOON.plus_millis(600_001)).record());
+    assert_eq!(engine.close(5).record_time_max, NOON.plus_millis(600_000));
+    engine.tell_time(year_2099);
+    engine.apply(&at(5, year_2099).record());
+    assert_eq!(engine.close(6).record_time_max, year_2099);
+}
+
+#[test]
 fn what_lies_before_the_window_does_not_enter_it() {
     // Whoever formed the range first knew nothing of offset 0: read again for another purpose, it must change nothing.
     let kind = Kind::Event { id: 1, account: "delhi", user: "ann", platform: "web", tokens: 1, ago_ms: 0 };

@@ -22,6 +22,8 @@ pub struct Balance {
     pub balance: Credits,
     /// What is left of credits that will expire, by their last day.
     pub lots: Vec<Lot>,
+    /// What was left of credits that expired, and of which no entry tells; nothing, too.
+    pub unposted: Vec<Lot>,
 }
 
 /// Credits that expire.
@@ -64,7 +66,7 @@ pub fn balance(entries: &[Entry], usage: &BTreeMap<Day, Credits>, today: Day) ->
         credited = add(credited, entry.amount)?;
     }
     let mut purse = Purse::default();
-    let (mut expired, mut lots) = (Credits::ZERO, Vec::new());
+    let (mut expired, mut lots, mut unposted) = (Credits::ZERO, Vec::new(), Vec::new());
     for (&day, entries) in &days {
         for entry in entries {
             purse.credit(entry)?;
@@ -76,9 +78,16 @@ pub fn balance(entries: &[Entry], usage: &BTreeMap<Day, Credits>, today: Day) ->
                 continue;
             }
             // An entry counts as it stands: where usage came late, the difference is owed, or stays.
-            let amount = posted.get(lot.id.as_str()).copied().unwrap_or(lot.left);
-            purse.rest = add(purse.rest, sub(lot.left, amount)?)?;
-            expired = add(expired, amount)?;
+            match posted.get(lot.id.as_str()) {
+                Some(&amount) => {
+                    purse.rest = add(purse.rest, sub(lot.left, amount)?)?;
+                    expired = add(expired, amount)?;
+                }
+                None => {
+                    expired = add(expired, lot.left)?;
+                    unposted.push(lot);
+                }
+            }
         }
     }
     let mut used = Credits::ZERO;
@@ -86,7 +95,8 @@ pub fn balance(entries: &[Entry], usage: &BTreeMap<Day, Credits>, today: Day) ->
         used = add(used, cost)?;
     }
     let balance = sub(sub(credited, expired)?, used)?;
-    Ok(Balance { credited, expired, used, balance, lots: lots.into_iter().filter(|lot| lot.left > Credits::ZERO).collect() })
+    lots.retain(|lot| lot.left > Credits::ZERO);
+    Ok(Balance { credited, expired, used, balance, lots, unposted })
 }
 
 /// What an account holds on a day: lots that expire, by their last day, and the rest, which is negative when it owes.

@@ -152,8 +152,9 @@ async fn rebuild(
     prices: Arc<Prices>,
 ) -> Result<Engine, End> {
     let log_start = read.facts.log_start;
-    // The last batch is read again in any case: its last record shows whether another leader wrote the log anew.
-    let last = read.last.as_ref().filter(|last| last.offset_to == from);
+    // The last batch is read again in any case: its last record shows whether another leader wrote the log anew. A gap shows nothing: what
+    // is still in the log below its end was metered in an earlier life of the topic.
+    let last = read.last.as_ref().filter(|last| last.offset_to == from && last.gap_from.is_none());
     let wanted = last.map_or(start, |last| last.offset_from.min(start));
     let first = wanted.max(log_start).min(from);
     if start < log_start {
@@ -164,6 +165,7 @@ async fn rebuild(
         );
     }
     let mut engine = Engine::new(shared.rules.clone(), prices, start);
+    engine.tell_time(shared.now());
     let (mut newest, mut in_last) = (None, 0);
     reader.start_at(first);
     if first < from {
@@ -322,6 +324,7 @@ mod tests {
         BatchEnd {
             offset_to: 20,
             offset_from: 10,
+            gap_from: None,
             topic_id: "id".into(),
             leader_epoch: 3,
             received,

@@ -77,6 +77,7 @@ pub async fn look(
         committed: committed.map(|committed| committed.offset),
         intent,
         end,
+        gap_from: known.end.as_ref().and_then(|end| end.gap_from),
         oldest_prev: known.end.as_ref().map(|end| end.oldest_prev).filter(|&prev| prev >= 0),
         violation,
         written: known.witnesses.iter().filter(|range| behind(range.from)).map(written).collect(),

@@ -18,7 +18,7 @@ use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
 use super::progress::Progress;
 use super::world::{Consumer, Questions};
 use crate::source::Chunk;
-use crate::source::kafka::{Error, Member, OnRevoke, Polled, Rebalance};
+use crate::source::kafka::{Error, Member, OnRevoke, Place, Polled, Rebalance};
 use crate::telemetry::{Health, Heartbeat, Memory, Metrics};
 
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
@@ -28,6 +28,9 @@ const HELD_BYTES_TOTAL: usize = 24 << 20;
 const HELD_BYTES_MAX: usize = 8 << 20;
 /// Reading goes on when so much of a partition's share is left.
 const HELD_LOW: usize = 4;
+
+/// Whoever owns this one does the scheduled work.
+const LEADING_PARTITION: i32 = 0;
 
 /// Starts the owner of a partition.
 pub type SpawnOwner = Box<dyn Fn(PartitionLog) -> JoinHandle<()> + Send>;
@@ -67,6 +70,8 @@ struct Owned {
     held_bytes: Arc<AtomicUsize>,
     start: u64,
     position: Option<i64>,
+    /// Of the last record that was handed over since the start; −1: none was.
+    leader_epoch: i32,
     paused: bool,
     task: JoinHandle<()>,
     chunk: Chunk,
@@ -148,7 +153,7 @@ impl<C: Consumer> Group<C> {
                 if let Some(owned) = self.owned.get_mut(&partition)
                     && owned.position.is_some_and(|position| record.offset >= position)
                 {
-                    owned.position = Some(record.offset + 1);
+                    (owned.position, owned.leader_epoch) = (Some(record.offset + 1), record.leader_epoch);
                     owned.chunk.push(&record);
                 }
             }
@@ -198,6 +203,7 @@ impl<C: Consumer> Group<C> {
         self.member = self.handle.member();
         info!(?partitions, generation = self.member.generation, "partitions assigned");
         self.show(partitions.len(), true);
+        self.membership.progress.set_leads(partitions.contains(&LEADING_PARTITION));
         for partition in partitions {
             let (deliveries, receiver) = mpsc::unbounded_channel();
             let held_bytes = Arc::<AtomicUsize>::default();
@@ -213,7 +219,16 @@ impl<C: Consumer> Group<C> {
             };
             let log = PartitionLog { link, start: 0, deliveries: receiver, held_bytes: Arc::clone(&held_bytes) };
             let task = (self.spawn)(log);
-            let owned = Owned { deliveries, held_bytes, start: 0, position: None, paused: false, task, chunk: Chunk::default() };
+            let owned = Owned {
+                deliveries,
+                held_bytes,
+                start: 0,
+                position: None,
+                leader_epoch: -1,
+                paused: false,
+                task,
+                chunk: Chunk::default(),
+            };
             self.owned.insert(partition, owned);
         }
     }
@@ -223,6 +238,7 @@ impl<C: Consumer> Group<C> {
         self.assignment += 1;
         self.show(0, false);
         self.membership.progress.forget();
+        self.membership.progress.set_leads(false);
         lock(&self.settled).clear();
         for owned in std::mem::take(&mut self.owned).into_values() {
             owned.task.abort();
@@ -250,7 +266,7 @@ impl<C: Consumer> Group<C> {
             match self.commands.try_recv() {
                 Ok(Command::StartAt { partition, assignment, start, offset }) if assignment == self.assignment => {
                     if let Some(owned) = self.owned.get_mut(&partition) {
-                        (owned.start, owned.position, owned.paused) = (start, Some(offset), false);
+                        (owned.start, owned.position, owned.leader_epoch, owned.paused) = (start, Some(offset), -1, false);
                         owned.chunk = Chunk::default();
                         starts = true;
                     }
@@ -273,11 +289,13 @@ impl<C: Consumer> Group<C> {
 
     /// Assigns every started partition the offset that its owner has reached.
     fn assign(&mut self) {
-        let offsets: Vec<(i32, i64)> =
-            self.owned.iter().filter_map(|(&partition, owned)| Some((partition, owned.position?))).collect();
+        let place = |(&partition, owned): (&i32, &Owned)| {
+            Some(Place { partition, offset: owned.position?, leader_epoch: owned.leader_epoch })
+        };
+        let places: Vec<Place> = self.owned.iter().filter_map(place).collect();
         // A pause outlives assignments, revoked ones too: without this, nobody would read a partition that was paused then.
-        let partitions: Vec<i32> = offsets.iter().map(|&(partition, _)| partition).collect();
-        let assigned = self.handle.resume(&partitions).and_then(|()| self.handle.assign(&offsets));
+        let partitions: Vec<i32> = places.iter().map(|place| place.partition).collect();
+        let assigned = self.handle.resume(&partitions).and_then(|()| self.handle.assign(&places));
         if let Err(error) = assigned {
             warn!(%error, "could not start reading");
             self.owned.values_mut().for_each(|owned| owned.deliver(Delivery::Failed(error.clone())));

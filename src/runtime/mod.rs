@@ -4,12 +4,14 @@
 //! (`partition`): it decides where to begin (`begin`), forms batches with the engine and has them written (`write`).
 //! Holds: every step of `docs/exactly-once.md`, in its order. Absent on purpose: what an event means, what it costs, SQL.
 
+mod allocator;
 mod begin;
 mod books;
 pub mod clock;
 mod gather;
 mod group;
 pub mod key;
+pub mod leader;
 mod log;
 mod partition;
 mod patience;
@@ -42,6 +44,7 @@ use crate::config::Config;
 use crate::source::kafka::Handle;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use leader::Leader;
 use startup::Opened;
 use world::{Asked, Questions};
 
@@ -53,6 +56,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// What keeps the service from starting, and what only a person can mend.
 pub async fn run(config: &Config, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    allocator::give_back();
     let mut stop = std::pin::pin!(stop);
     let opened = tokio::select! {
         opened = startup::open(config, &options) => opened?,
@@ -69,6 +73,13 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         drain: shared.drain.clone(),
         heartbeat: health.heartbeat("poll"),
         health: Arc::clone(&health),
+    };
+    let leader = Leader {
+        store: store.clone(),
+        publisher: Arc::clone(&publisher),
+        topic: Arc::clone(&shared.topic),
+        progress: Arc::clone(&shared.progress),
+        metrics: Arc::clone(&metrics),
     };
     let connect = |on_revoke| {
         let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
@@ -88,6 +99,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
             .map_err(|error| Error::Failed(format!("cannot start the polling thread: {error}")))?
     };
     let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
+    let leader = tokio::spawn(leader.work(config.leader.interval.get()));
     let watch = tokio::spawn(watch_store(store, Arc::clone(&shared)));
     tokio::select! {
         () = stop => {
@@ -101,6 +113,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     // The thread leaves the group and ends; its outcome is what counts.
     let outcome = tokio::task::spawn_blocking(move || thread.join()).await;
     gauges.abort();
+    leader.abort();
     watch.abort();
     let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
     match (failed, outcome) {

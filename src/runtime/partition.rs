@@ -71,7 +71,9 @@ async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared
     let (guard, reason) = (stop.kind.as_str(), &stop.reason);
     error!(
         partition,
-        guard, reason, "partition stopped until a person has looked (docs/exactly-once.md); its events stay in Kafka"
+        guard,
+        reason,
+        "partition stopped until a person has looked: `farebox recover` shows what to do (docs/recovery.md); its events stay in Kafka"
     );
     shared.metrics.guard(stop.kind).inc();
     let _stopped = shared.metrics.stopped();
@@ -176,6 +178,7 @@ impl Former {
         if self.engine.is_empty() {
             self.engine.set_prices(&shared.books.current());
         }
+        self.engine.tell_time(shared.now());
         let bytes_max = shared.batch_bytes();
         while let Some(record) = reader.peek() {
             let full = self.engine.events() >= shared.batch.events_max || self.engine.bytes() >= bytes_max;

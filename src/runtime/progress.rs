@@ -1,6 +1,7 @@
 //! Where each owned partition stands, for the gauges that show the worst of them or their sum.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -26,6 +27,7 @@ pub struct Standing {
 #[derive(Debug, Default)]
 pub struct Progress {
     partitions: Mutex<BTreeMap<i32, Standing>>,
+    leads: AtomicBool,
 }
 
 impl Progress {
@@ -37,6 +39,16 @@ impl Progress {
     /// Forgets all partitions: none is ours any more.
     pub fn forget(&self) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Notes whether partition 0 is ours: its owner does the scheduled work.
+    pub fn set_leads(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Relaxed);
+    }
+
+    /// Whether the scheduled work is ours to do.
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
     }
 
     /// Shows it.

@@ -63,6 +63,7 @@ impl Keep {
 }
 
 /// Everything a partition's owner needs beside its log.
+#[derive(Clone)]
 pub struct Shared {
     /// ClickHouse.
     pub tables: Arc<dyn Tables>,

@@ -112,6 +112,8 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     info!(version = version.version, database = config.clickhouse.database, "ClickHouse answers");
     let lateness = (config.sessions.lateness.millis() / 1000).to_string();
     patiently("ClickHouse", || store.set_setting("lateness_seconds", &lateness, clock::now())).await?;
+    let log_days = keep(config).usage_log_days.to_string();
+    patiently("ClickHouse", || store.set_setting("usage_log_days", &log_days, clock::now())).await?;
     let load_key = || async {
         match key::load(&config.users.hash_key_file, &store, clock::now()).await {
             Err(KeyError::Store(error)) => Err(error),

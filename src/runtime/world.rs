@@ -15,7 +15,7 @@ use crate::engine::DeadLetter;
 use crate::model::Timestamp;
 use crate::publish::{PublishError, Publisher};
 use crate::sink::Block;
-use crate::source::kafka::{self, Committed, Error, Handle, Member, Polled, Rebalance};
+use crate::source::kafka::{self, Committed, Error, Handle, Member, Place, Polled, Rebalance};
 use crate::store::{self, BatchRow, Check, Facts, Insert, Proof, Range, Source, Stop, Store};
 
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -180,7 +180,7 @@ pub trait Consumer: Send + Sync + 'static {
     ///
     /// # Errors
     /// As there.
-    fn assign(&self, offsets: &[(i32, i64)]) -> Result<(), Error>;
+    fn assign(&self, places: &[Place]) -> Result<(), Error>;
     /// See [`Handle::pause`].
     ///
     /// # Errors
@@ -225,8 +225,8 @@ impl Consumer for Handle {
         Self::wake(self);
     }
 
-    fn assign(&self, offsets: &[(i32, i64)]) -> Result<(), Error> {
-        Self::assign(self, offsets)
+    fn assign(&self, places: &[Place]) -> Result<(), Error> {
+        Self::assign(self, places)
     }
 
     fn pause(&self, partition: i32, position: i64) -> Result<(), Error> {

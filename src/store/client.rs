@@ -26,7 +26,7 @@ use super::{Insert, Settings};
 const IDLE: Duration = Duration::from_secs(2);
 
 /// How a block is inserted so that it becomes one part, whole or not at all, under its token.
-const INSERT_SETTINGS: [(&str, &str); 11] = [
+pub(super) const INSERT_SETTINGS: [(&str, &str); 11] = [
     ("async_insert", "0"),
     ("wait_end_of_query", "1"),
     ("send_progress_in_http_headers", "0"),

@@ -65,6 +65,8 @@ pub struct BatchEnd {
     pub offset_to: i64,
     /// Where that batch begins.
     pub offset_from: i64,
+    /// Where the gaps begin with which the rows end; `None`: the newest is a batch.
+    pub gap_from: Option<i64>,
     /// The topic's id then.
     pub topic_id: String,
     /// The leader epoch of its last record, or of the last one before when it has none; -1: unknown.
@@ -77,11 +79,11 @@ pub struct BatchEnd {
     pub oldest_prev: i64,
     /// Where the oldest row begins.
     pub oldest_from: i64,
-    /// Offsets between the first and the last that no row covers.
+    /// Offsets between the rows of the last month that no row covers.
     pub hole_offsets: i64,
-    /// Offsets that two rows cover.
+    /// Offsets that two of them cover.
     pub overlap_offsets: i64,
-    /// Rows whose `prev` is not the end of the row before them.
+    /// Rows of them whose `prev` is not the end of the row before them.
     pub broken_prevs: u64,
 }
 
@@ -137,6 +139,7 @@ struct FactsRow {
     batches: u64,
     offset_to: i64,
     offset_from: i64,
+    gap_from: i64,
     topic_id: String,
     leader_epoch: i32,
     received: u64,
@@ -166,7 +169,9 @@ pub(super) const HOURLY_KEY: &str =
 pub(super) const USERS_KEY: &str = "account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
 
 impl Store {
-    /// Everything that the decision on assignment needs, in one query.
+    /// Everything that the decision on assignment needs, in one query. Of `batches` it reads the rows of the last 30 days, at least the
+    /// newest thousand, and the oldest one: a year of them is some thirty million, and what is older was looked at before. `farebox
+    /// verify` looks at all of them.
     ///
     /// # Errors
     /// See [`Error`].
@@ -187,23 +192,38 @@ impl Store {
                  WHERE {part} AND l.offset >= end GROUP BY digest"
             )
         };
+        let newest_first = "ORDER BY source_epoch DESC, topic DESC, partition DESC, offset_from DESC, offset_to DESC";
+        let oldest_first = "ORDER BY source_epoch, topic, partition, offset_from, offset_to";
+        // The row before the first of the month belongs to them: what lies between the two is of the month.
         let sql = format!(
-            "WITH (SELECT max(offset_to) FROM batches WHERE {part}) AS end
-             SELECT b.*, w.witnesses AS witnesses, l.log AS log
+            "WITH
+               (SELECT min(offset_from) FROM (SELECT offset_from FROM batches WHERE {part} {newest_first} LIMIT 1000)) AS recent,
+               (SELECT if(count() = 0, recent, least(recent, min(offset_from))) FROM batches
+                WHERE {part} AND written_at >= now() - INTERVAL 30 DAY) AS of_month,
+               (SELECT if(count() = 0, of_month, max(offset_from)) FROM (
+                 SELECT offset_from FROM batches WHERE {part} AND offset_from < of_month {newest_first} LIMIT 1)) AS first,
+               (SELECT max(offset_to) FROM batches WHERE {part} AND offset_from >= first) AS end
+             SELECT b.*, o.*, w.witnesses AS witnesses, l.log AS log
              FROM (
                SELECT count() AS batches, max(r.offset_to) AS offset_to, argMax(r.offset_from, r.offset_to) AS offset_from,
-                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch, argMax(r.received, r.offset_to) AS received, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
-                 argMin(r.prev, r.offset_from) AS oldest_prev, min(r.offset_from) AS oldest_from,
+                 argMax(toString(r.topic_id), r.offset_to) AS topic_id, argMax(r.leader_epoch, r.offset_to) AS leader_epoch,
+                 argMax(r.received, r.offset_to) AS received, toUnixTimestamp64Milli(max(r.record_time_max)) AS record_time_max_ms,
+                 if(countIf(r.is_last_gap) = 0, toInt64(-1), minIf(r.offset_from, r.is_last_gap)) AS gap_from,
                  sum(greatest(0, r.offset_from - r.reach)) AS hole_offsets,
                  sum(greatest(0, least(r.reach, r.offset_to) - r.offset_from)) AS overlap_offsets,
                  countIf(r.reach >= 0 AND r.nth > 1 AND r.prev != r.before) AS broken_prevs
                FROM (
                  SELECT offset_from, offset_to, topic_id, leader_epoch, received, record_time_max, prev, row_number() OVER w AS nth,
+                   kind = 'gap' AND offset_from >= maxIf(offset_to, kind != 'gap') OVER () AS is_last_gap,
                    lagInFrame(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS before,
                    if(nth = 1, offset_from, max(offset_to) OVER (ORDER BY offset_from, offset_to ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS reach
-                 FROM batches WHERE {part} WINDOW w AS (ORDER BY offset_from, offset_to)
+                 FROM batches WHERE {part} AND offset_from >= first WINDOW w AS (ORDER BY offset_from, offset_to)
                ) AS r
              ) AS b
+             CROSS JOIN (
+               SELECT any(prev) AS oldest_prev, any(offset_from) AS oldest_from
+               FROM (SELECT prev, offset_from FROM batches WHERE {part} {oldest_first} LIMIT 1)
+             ) AS o
              CROSS JOIN (
                SELECT groupArray(CAST((table, month, batch, blocks, digests, price_versions),
                  'Tuple(table String, month UInt32, batch String, blocks UInt64, digests Array(UInt64), price_versions Array(UInt64))')) AS witnesses
@@ -346,6 +366,7 @@ fn facts(row: FactsRow) -> Result<Facts, Error> {
     let end = (row.batches > 0).then_some(BatchEnd {
         offset_to: row.offset_to,
         offset_from: row.offset_from,
+        gap_from: Some(row.gap_from).filter(|&from| from >= 0),
         topic_id: row.topic_id,
         leader_epoch: row.leader_epoch,
         received: row.received,

@@ -124,6 +124,21 @@ impl Store {
         parsed.collect::<Option<_>>().ok_or_else(|| Error::Answer("`costs` has a day or an amount that cannot be read".to_owned()))
     }
 
+    /// Accounts with credits whose last day lies before `open`, and of which the ledger has no expiry yet.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn accounts_with_credits_that_ended(&self, open: Day) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            account: String,
+        }
+        let sql = "SELECT DISTINCT account FROM ledger WHERE expires != toDate(0) AND greatest(expires, day) < {open:Date} \
+                   AND (account, id) NOT IN (SELECT account, reference FROM ledger WHERE kind = 'expiry') ORDER BY account";
+        let rows: Vec<Row> = self.rows(sql, &[("open", &open.to_string())]).await?;
+        Ok(rows.into_iter().map(|row| row.account).collect())
+    }
+
     /// The balance of one account, or of all.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "tables", compatible: false, sql: include_str!("migrations/0001_tables.sql") },
     Migration { number: 2, name: "ledger", compatible: true, sql: include_str!("migrations/0002_ledger.sql") },
     Migration { number: 3, name: "cost_adjustments", compatible: true, sql: include_str!("migrations/0003_cost_adjustments.sql") },
+    Migration { number: 4, name: "log_ends", compatible: true, sql: include_str!("migrations/0004_log_ends.sql") },
 ];
 
 const VIEWS: &[&str] = &[

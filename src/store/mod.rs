@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod evidence;
 mod ledger;
+mod log_ends;
 mod log_rows;
 mod migrate;
 mod settings;
@@ -32,6 +33,7 @@ pub use adjustments::{LoggedStream, Metered, Posting, Span};
 pub use error::{Disposition, Error};
 pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitness};
 pub use ledger::{AccountBalance, LedgerRow, NEVER};
+pub use log_ends::LogEnd;
 pub use migrate::{Migrate, Migrated, SchemaStatus};
 pub use sources::Source;
 pub use stops::Stop;
@@ -58,6 +60,11 @@ pub struct Settings {
     pub insert_timeout: Duration,
     /// Longest wait for any other answer.
     pub query_timeout: Duration,
+}
+
+/// The settings that every insert brings along: a profile must let it.
+pub const fn insert_settings() -> &'static [(&'static str, &'static str)] {
+    &client::INSERT_SETTINGS
 }
 
 /// A text that is never printed.

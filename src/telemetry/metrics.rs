@@ -16,7 +16,7 @@ use prometheus::{
 use crate::aggregate::Counts;
 use crate::engine::Tally;
 use crate::engine::assignment::StopKind;
-use crate::model::Reason;
+use crate::model::{Reason, Timestamp};
 
 const NAMESPACE: &str = "farebox";
 const TABLES: [&str; 5] = ["usage_log", "session_users", "usage_hourly", "rejected_events", "batches"];
@@ -53,6 +53,16 @@ labels! {
         WindowShortened = "window_shortened",
         /// Retention ate events that were never read.
         Gap = "gap",
+    }
+}
+
+labels! {
+    /// Scheduled work.
+    Job {
+        /// What was left of credits goes into the ledger.
+        Expiry = "expiry",
+        /// Which partitions are read to their end.
+        LogEnds = "log_ends",
     }
 }
 
@@ -116,6 +126,7 @@ pub struct Metrics {
     /// `farebox_dedupe_ids`: of all partitions together.
     pub dedupe_ids: IntGauge,
     memory: [IntGauge; Memory::ALL.len()],
+    jobs: [IntGauge; Job::ALL.len()],
     /// `farebox_consumer_lag_records`: of all partitions together.
     pub consumer_lag_records: IntGauge,
     /// `farebox_oldest_uncommitted_seconds`: of the partition furthest behind.
@@ -156,6 +167,11 @@ impl Metrics {
             &["held_for"],
         )?;
         declare.add(&memory)?;
+        let jobs = IntGaugeVec::new(
+            opts("job_last_done_timestamp_seconds", "When scheduled work was last done by this instance; 0: not yet."),
+            &["job"],
+        )?;
+        declare.add(&jobs)?;
         let build = IntGaugeVec::new(opts("build_info", "1, with the version that runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         declare.add(&build)?;
@@ -207,6 +223,7 @@ impl Metrics {
                 "How far back repeated ids are recognised: of the partition where it is least.",
             )?,
             dedupe_ids: declare.gauge("dedupe_ids", "Ids remembered to recognise repeated ones, in all partitions together.")?,
+            jobs: Job::ALL.map(|job| jobs.with_label_values(&[job.as_str()])),
             memory: Memory::ALL.map(|held_for| memory.with_label_values(&[held_for.as_str()])),
             consumer_lag_records: declare
                 .gauge("consumer_lag_records", "Records that wait in the partitions that this instance owns.")?,
@@ -232,6 +249,11 @@ impl Metrics {
     /// Alarms of this kind.
     pub fn alarm(&self, kind: Alarm) -> &IntCounter {
         &self.alarms[position(&Alarm::ALL, kind)]
+    }
+
+    /// A job was done at this moment.
+    pub fn job_done(&self, job: Job, at: Timestamp) {
+        self.jobs[position(&Job::ALL, job)].set(at.seconds());
     }
 
     /// How much memory is held for this.
@@ -348,6 +370,38 @@ fn position<T: PartialEq>(all: &[T], value: T) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_stop_and_every_alarm_has_its_label_and_its_entry_on_the_page() {
+        let page = include_str!("../../docs/recovery.md");
+        let (stops, alarms) = page.split_once("\n## The alarms\n").expect("a section for alarms");
+        let entries = |text: &str| -> Vec<String> {
+            let mut names: Vec<String> =
+                text.lines().filter_map(|line| Some(line.strip_prefix("### `")?.strip_suffix('`')?.to_owned())).collect();
+            names.sort();
+            names
+        };
+        let sorted = |mut names: Vec<&'static str>| {
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(entries(stops), sorted(StopKind::ALL.map(StopKind::as_str).to_vec()));
+        assert_eq!(entries(alarms), sorted(Alarm::ALL.map(Alarm::as_str).to_vec()));
+        let metrics = Metrics::new().expect("metrics");
+        StopKind::ALL.into_iter().for_each(|kind| metrics.guard(kind).inc());
+        let text = metrics.render().expect("renders");
+        for kind in StopKind::ALL.map(StopKind::as_str) {
+            assert!(text.contains(&format!("farebox_guards_tripped_total{{kind=\"{kind}\"}} 1\n")), "{kind}: {text}");
+            // What each entry tells: what happened, and what to do.
+            let entry =
+                stops.split(&format!("\n### `{kind}`\n")).nth(1).and_then(|rest| rest.split("\n### ").next()).expect("an entry");
+            assert!(
+                entry.contains("**What happened.**")
+                    && (entry.contains("farebox recover") || entry.contains("recover` does") || entry.contains("by itself")),
+                "{kind}: {entry}"
+            );
+        }
+    }
 
     #[test]
     fn every_value_of_every_label_stands_at_zero_from_the_start() {

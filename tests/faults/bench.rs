@@ -21,13 +21,17 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(brokers: &str, clickhouse: &ClickHouse, partitions: i32) -> Self {
+        Self::with_seed(brokers, clickhouse, partitions, seed())
+    }
+
+    pub fn with_seed(brokers: &str, clickhouse: &ClickHouse, partitions: i32, seed: u64) -> Self {
         let proxy = Proxy::http(clickhouse.port());
         let size = Size { partitions, accounts: 6, clickhouse_url: Some(proxy.url()) };
         let mut scenario = Scenario::of_size(brokers, clickhouse, size);
         scenario.farebox.set("batch.max_age", "100ms").set("kafka.session_timeout", "1s");
         // What no generator makes, and every view shows.
         scenario.kafka.produce(&scenario.farebox.topic, &[event("stranger", "s1"), event("stranger", "s1"), event("", "s2")]);
-        Self { proxy, scenario, seed: seed() }
+        Self { proxy, scenario, seed }
     }
 
     pub fn start(&self) -> Instance {

@@ -9,13 +9,14 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use super::bench::Bench;
+use super::bench::{Bench, TABLES};
 use super::outcome;
 use super::proxy::{Do, When};
 use super::servers::{ClickHouse, Folder, Kafka, SOON, eventually};
 
 /// Refuses, with the error number that stands in the file `FAREBOX_RENAME_FLAG` while there is one, to rename a part that was inserted
-/// into its place, if its path holds the word behind the number. Each refusal leaves a line in the file of the same name with `.log` behind it.
+/// into its place, if its path holds the word behind the number. -1: the server dies there instead, before the rename; -2: behind it.
+/// Each refusal leaves a line in the file of the same name with `.log` behind it.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,6 +24,8 @@ const SHIM: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <unistd.h>
 
 static int refusal(const char *from) {
     const char *flag = getenv("FAREBOX_RENAME_FLAG");
@@ -44,22 +47,24 @@ static int refusal(const char *from) {
 int rename(const char *from, const char *to) {
     int (*next)(const char *, const char *) = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
     int number = refusal(from);
-    if (number != 0) {
+    if (number > 0) {
         errno = number;
         return -1;
     }
+    if (number == -2) next(from, to);
+    if (number < 0) kill(getpid(), SIGKILL);
     return next(from, to);
 }
 "#;
 
 /// A ClickHouse whose disk refuses on demand.
-struct Disk {
+pub struct Disk {
     flag: PathBuf,
     _folder: Folder,
 }
 
 impl Disk {
-    fn new() -> (Self, ClickHouse) {
+    pub fn new() -> (Self, ClickHouse) {
         let folder = Folder::new("disk");
         let (source, library) = (folder.path().join("shim.c"), folder.path().join("shim.so"));
         fs::write(&source, SHIM).unwrap();
@@ -71,12 +76,12 @@ impl Disk {
         (Self { flag, _folder: folder }, clickhouse)
     }
 
-    fn refusals(&self) -> usize {
+    pub fn refusals(&self) -> usize {
         fs::read_to_string(self.flag.with_extension("log")).unwrap_or_default().lines().count()
     }
 
     /// Refuses until it refused so many more.
-    fn refuse(&self, error: i32, count: usize) {
+    pub fn refuse(&self, error: i32, count: usize) {
         let before = self.refusals();
         write_whole(&self.flag, &error.to_string());
         eventually(SOON, || match self.refusals() - before {
@@ -87,11 +92,34 @@ impl Disk {
     }
 
     /// Refuses what lies in the folder of a table while `during` runs.
-    fn refuse_while(&self, error: i32, table: &str, during: impl FnOnce()) {
+    pub fn refuse_while(&self, error: i32, table: &str, during: impl FnOnce()) {
         write_whole(&self.flag, &format!("{error} {table}"));
         during();
         fs::remove_file(&self.flag).unwrap();
     }
+
+    /// The server dies as by `kill -9` when it puts the next part of a table in place, and is started again.
+    pub fn die(&self, clickhouse: &mut ClickHouse, database: &str, table: &str, moment: Moment) {
+        write_whole(&self.flag, &format!("{} {}", moment as i32, folder_of(clickhouse, database, table)));
+        eventually(SOON, || if clickhouse.died() { Ok(()) } else { Err("ClickHouse still lives") });
+        fs::remove_file(&self.flag).unwrap();
+        clickhouse.restart();
+    }
+}
+
+/// When the server dies.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// The token is noted, the part is not in its place.
+    BeforeRename = -1,
+    /// The part is in its place, nobody was told.
+    AfterRename = -2,
+}
+
+/// What the path of a table's parts holds.
+fn folder_of(clickhouse: &ClickHouse, database: &str, table: &str) -> String {
+    let sql = format!("SELECT uuid FROM system.tables WHERE database = '{database}' AND name = '{table}'");
+    clickhouse.query(&sql).trim().to_owned()
 }
 
 fn write_whole(path: &Path, text: &str) {
@@ -100,8 +128,8 @@ fn write_whole(path: &Path, text: &str) {
     fs::rename(unfinished, path).unwrap();
 }
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
+pub const EIO: i32 = 5;
+pub const ENOSPC: i32 = 28;
 
 #[test]
 fn a_disk_that_refuses_for_some_seconds_stops_no_partition() {
@@ -111,9 +139,8 @@ fn a_disk_that_refuses_for_some_seconds_stops_no_partition() {
     bench.under_load(|| {
         bench.scenario.wait_for_more(&clickhouse, 100);
         // Long enough to burn all ten tokens of a block, were they used one after the other without a rest.
-        let folder =
-            format!("SELECT uuid FROM system.tables WHERE database = '{}' AND name = 'batches'", bench.scenario.farebox.database);
-        disk.refuse_while(ENOSPC, clickhouse.query(&folder).trim(), || thread::sleep(Duration::from_secs(7)));
+        let folder = folder_of(&clickhouse, &bench.scenario.farebox.database, "batches");
+        disk.refuse_while(ENOSPC, &folder, || thread::sleep(Duration::from_secs(7)));
         bench.scenario.wait_for_more(&clickhouse, 100);
     });
     let totals = bench.finish(&clickhouse, &mut instances);
@@ -142,4 +169,26 @@ fn tokens_without_rows_are_found_by_the_witness_and_repaired() {
     assert!(burnt > 0, "{refusals} refusals burnt no token\n{}", instances[0].process.log());
     let note = format!("{burnt} tokens were burnt: success answered, no rows; written under the next token");
     outcome::record("disk refuses the rename of a part (EIO, ENOSPC)", refusals, &(&totals, note.as_str()));
+}
+
+#[test]
+fn a_server_that_dies_between_token_and_part_or_right_behind_the_part_changes_nothing() {
+    let (disk, mut clickhouse) = Disk::new();
+    let bench = Bench::new(Kafka::shared().brokers(), &clickhouse, 2);
+    let mut instances = [bench.start()];
+    let repaired = bench.proxy.on(When::request(|request| request.token.ends_with("/r1")), Do::Pass);
+    bench.under_load(|| {
+        for moment in [Moment::BeforeRename, Moment::AfterRename] {
+            for table in TABLES {
+                disk.die(&mut clickhouse, &bench.scenario.farebox.database, table, moment);
+                bench.scenario.wait_for_more(&clickhouse, 50);
+            }
+        }
+    });
+    let totals = bench.finish(&clickhouse, &mut instances);
+    let burnt = repaired.hits();
+    assert!(burnt >= 5, "{burnt} tokens were burnt\n{}", instances[0].process.log());
+    let note = format!("{burnt} tokens were burnt");
+    outcome::record("ClickHouse dies between the token and the rename of the part", 5, &(&totals, note.as_str()));
+    outcome::record("ClickHouse dies behind the rename of the part", 5, &totals);
 }

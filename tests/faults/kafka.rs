@@ -70,6 +70,17 @@ impl Sent {
         (from..from + count).map(message).collect()
     }
 
+    /// For what is sent while nothing is to be metered; its ids are others than those from here.
+    pub fn next_life(&self) -> Self {
+        Self { next: 1_000_000, ..Self::default() }
+    }
+
+    /// From now on that is to be metered too.
+    pub fn join(&mut self, other: Self) {
+        self.ids.extend(other.ids);
+        self.bad += other.bad;
+    }
+
     /// Records that nobody can read as events.
     pub fn bad(&mut self, partition: i32, count: usize) -> Vec<Message> {
         self.bad += count as u64;
@@ -160,14 +171,10 @@ pub fn wait_for_stop(clickhouse: &ClickHouse, farebox: &Farebox, instance: &mut 
     reason.trim().to_owned()
 }
 
-/// Takes a stop back as `docs/exactly-once.md` says.
-pub fn clear_stop(clickhouse: &ClickHouse, farebox: &Farebox, partition: i32) {
-    let stops = format!("{}.stops", farebox.database);
-    clickhouse.query(&format!(
-        "INSERT INTO {stops} SELECT source_epoch, topic, partition, kind, reason, now64(3), 1 FROM {stops} \
-         WHERE topic = '{}' AND partition = {partition} AND NOT cleared ORDER BY at DESC LIMIT 1",
-        farebox.topic
-    ));
+/// Has what can be mended mended, as a person would who has looked.
+pub fn recover(client: &Client, farebox: &Farebox) {
+    wait_until_empty(client, &farebox.group);
+    farebox.run(&["recover", "--yes"]).expect_success();
 }
 
 /// How often an alarm was raised.

@@ -12,7 +12,7 @@ use super::servers::{ClickHouse, Instance, Kafka, SOON};
 
 #[test]
 fn instances_that_join_and_leave_in_quick_succession_change_no_digit() {
-    const CHANGES: u64 = 16;
+    const CHANGES: u64 = 12;
     const INSTANCES_MAX: usize = 3;
     let clickhouse = ClickHouse::shared();
     let bench = Bench::new(Kafka::shared().brokers(), clickhouse, 4);
@@ -39,13 +39,15 @@ fn instances_that_join_and_leave_in_quick_succession_change_no_digit() {
             }
             // A random moment of whatever rebalance is under way.
             thread::sleep(Duration::from_millis(random.random_range(0..500)));
-            if change % 8 == 0 {
+            if change % 6 == 0 {
                 bench.scenario.wait_for_more(clickhouse, 100);
             }
         }
     });
     for mut instance in leaving {
-        assert!(instance.process.wait(SOON).success(), "{}", instance.process.log());
+        let (status, log) = (instance.process.wait(SOON), instance.process.log());
+        // One that was told to go before it had said a word did not know signals yet.
+        assert!(status.success() || log.is_empty(), "{status}: {log}");
     }
     let totals = bench.finish(clickhouse, &mut instances);
     let note = format!("{joined} joined, {left} left by SIGTERM, {killed} by kill -9");

@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::kafka::{
-    Sent, alarms, clear_stop, commit_once, delete_group, small, small_with_a_slash, stranger, wait_for_stop, wait_until_empty,
+    Sent, alarms, commit_once, delete_group, recover, small, small_with_a_slash, stranger, wait_for_stop, wait_until_empty,
 };
 use super::outcome;
 use super::proxy::{Do, Proxy, When};
@@ -53,8 +53,7 @@ fn an_offset_that_was_moved_on_by_hand_stops_its_partition_alone_until_it_is_men
     wait_for_stop(clickhouse, &farebox, &mut instance, 1, "truncated");
     super::kafka::wait_for_received(clickhouse, &farebox, &mut [&mut instance], 350);
     assert_eq!(instance.stop().code(), Some(0));
-    // It stands although the evidence has gone: a stop is a person's to take back.
-    kafka.commit(&farebox.group, &farebox.topic, 0, 100, "");
+    // It stands although the evidence of one has gone: a stop is a person's to take back.
     kafka.commit(&farebox.group, &farebox.topic, 1, 100, "");
     let mut instance = farebox.start();
     eventually(SOON, || match instance.metric("farebox_partitions_stopped", &[]) {
@@ -62,8 +61,7 @@ fn an_offset_that_was_moved_on_by_hand_stops_its_partition_alone_until_it_is_men
         seen => Err(format!("{seen:?}\n{}", instance.process.log())),
     });
     assert_eq!(instance.stop().code(), Some(0));
-    clear_stop(clickhouse, &farebox, 0);
-    clear_stop(clickhouse, &farebox, 1);
+    recover(kafka, &farebox);
     let mut instance = farebox.start();
     sent.wait(clickhouse, &farebox, &mut [&mut instance]);
     assert_eq!(instance.stop().code(), Some(0));
@@ -145,10 +143,8 @@ fn a_stranger_in_the_group_is_refused_or_stops_the_partition_that_it_moved() {
     assert_eq!(instance.stop().code(), Some(0));
 
     // Into the empty group, with words of its own beside the offset.
-    wait_until_empty(kafka, &farebox.group);
-    kafka.commit(&farebox.group, &farebox.topic, taken, 100, "");
+    recover(kafka, &farebox);
     kafka.commit(&farebox.group, &farebox.topic, 1 - taken, 200, "somebody else's bookmark");
-    clear_stop(clickhouse, &farebox, taken);
     let mut instance = farebox.start();
     let reason = wait_for_stop(clickhouse, &farebox, &mut instance, 1 - taken, "foreign_commit");
     assert!(reason.contains("bookmark"), "{reason}");

@@ -15,7 +15,7 @@ const PARTITIONS: i32 = 4;
 
 #[test]
 fn a_stop_under_load_is_quick_and_leaves_nothing_to_do_again() {
-    const STOPS: u64 = 4;
+    const STOPS: u64 = 3;
     let (kafka, clickhouse) = (Kafka::shared(), ClickHouse::shared());
     let bench = Bench::new(kafka.brokers(), clickhouse, PARTITIONS);
     let farebox = &bench.scenario.farebox;
@@ -55,7 +55,7 @@ fn a_stop_under_load_is_quick_and_leaves_nothing_to_do_again() {
 
 #[test]
 fn a_crash_in_the_middle_of_a_stop_loses_and_doubles_nothing() {
-    const CRASHES: u64 = 10;
+    const CRASHES: u64 = 6;
     let clickhouse = ClickHouse::shared();
     let bench = Bench::new(Kafka::shared().brokers(), clickhouse, PARTITIONS);
     let mut random = Pcg64::seed_from_u64(bench.seed);

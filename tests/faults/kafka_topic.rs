@@ -1,19 +1,20 @@
 //! The topic itself in other hands: deleted and created again, or given more partitions.
 
-use super::kafka::{Sent, grow_topic, noted, small, wait_for_stop};
+use super::kafka::{Sent, grow_topic, noted, small, wait_for_stop, wait_until_empty};
 use super::outcome;
 use super::quick::{event, wait_for_log};
 use super::servers::{ClickHouse, Client, Farebox, Kafka, Message};
 
-/// Events of the topic's second life.
-fn later(kafka: &Client, farebox: &Farebox, partition: i32, count: usize) {
-    let message = |n| Message { partition: Some(partition), ..event("acme", &format!("later-{partition}-{n}")) };
-    kafka.produce(&farebox.topic, &(0..count).map(message).collect::<Vec<_>>());
-}
-
 fn recreate(kafka: &Client, farebox: &Farebox, partitions: i32) {
     kafka.delete_topic(&farebox.topic);
     kafka.create_topic(&farebox.topic, partitions, &[("message.timestamp.type", "LogAppendTime")]);
+}
+
+const WENT_ON: &str = "stop `recreated`; went on after `recover --new-epoch`";
+
+fn begin_again(kafka: &Client, farebox: &Farebox) {
+    wait_until_empty(kafka, &farebox.group);
+    farebox.run(&["recover", "--new-epoch", "--yes"]).expect_success();
 }
 
 #[test]
@@ -27,20 +28,28 @@ fn a_topic_recreated_under_a_running_consumer_stops_every_partition_and_mixes_no
 
     recreate(kafka, &farebox, 3);
     // Longer than the first life, so that the old position is a good one; shorter; and just as long.
-    later(kafka, &farebox, 0, 250);
-    later(kafka, &farebox, 1, 20);
-    later(kafka, &farebox, 2, 100);
+    let mut later = sent.next_life();
+    later.send(kafka, &farebox.topic, 0, 250);
+    later.send(kafka, &farebox.topic, 1, 20);
+    later.send(kafka, &farebox.topic, 2, 100);
     for partition in 0..2 {
         wait_for_stop(clickhouse, &farebox, &mut instance, partition, "recreated");
     }
-    later(kafka, &farebox, 2, 1);
+    later.send(kafka, &farebox.topic, 2, 1);
     wait_for_stop(clickhouse, &farebox, &mut instance, 2, "recreated");
     assert_eq!(instance.stop().code(), Some(0));
     let mut instance = farebox.start();
     wait_for_log(&mut instance, "not recovered since");
     assert_eq!(instance.stop().code(), Some(0));
+    sent.assert_metered(clickhouse, &farebox, 0);
+    begin_again(kafka, &farebox);
+    sent.join(later);
+    let mut instance = farebox.start();
+    (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 10));
+    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
+    assert_eq!(instance.stop().code(), Some(0));
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
-    outcome::record("topic recreated under a running consumer", 3, &noted(numbers, "stop `recreated`"));
+    outcome::record("topic recreated under a running consumer", 3, &noted(numbers, WENT_ON));
 }
 
 #[test]
@@ -62,14 +71,21 @@ fn a_topic_recreated_while_farebox_was_down_or_in_a_promise_stops_every_partitio
     proxy.clear();
 
     recreate(kafka, &farebox, 3);
-    (0..3).for_each(|partition| later(kafka, &farebox, partition, 150));
+    let mut later = sent.next_life();
+    (0..3).for_each(|partition| later.send(kafka, &farebox.topic, partition, 150));
     let mut instance = farebox.start();
     for partition in 0..3 {
         wait_for_stop(clickhouse, &farebox, &mut instance, partition, "recreated");
     }
     assert_eq!(instance.stop().code(), Some(0));
+    sent.assert_metered(clickhouse, &farebox, 0);
+    begin_again(kafka, &farebox);
+    sent.join(later);
+    let mut instance = farebox.start();
+    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
+    assert_eq!(instance.stop().code(), Some(0));
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
-    outcome::record("topic recreated while farebox was down", 3, &noted(numbers, "stop `recreated`"));
+    outcome::record("topic recreated while farebox was down", 3, &noted(numbers, WENT_ON));
 }
 
 #[test]

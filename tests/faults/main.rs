@@ -7,7 +7,9 @@ mod bench;
 mod clickhouse;
 mod clickhouse_dies;
 mod disk;
+mod drawn;
 mod duplicates;
+mod hostile;
 mod kafka;
 mod kafka_broker;
 mod kafka_letters;
@@ -30,6 +32,7 @@ mod points;
 mod proxy;
 #[path = "../support/quick.rs"]
 mod quick;
+mod recover;
 #[path = "../support/scenario.rs"]
 mod scenario;
 #[path = "../support/servers/mod.rs"]

@@ -89,7 +89,7 @@ fn memory_stays_flat_while_clickhouse_is_away_and_everything_is_there_afterwards
     let ends: Vec<i64> = (0..PARTITIONS).map(|partition| scenario.kafka.offsets(&scenario.farebox.topic, partition).1).collect();
     let behind = ends.iter().sum::<i64>() - i64::from(ROUND);
     let mut instances = [instance];
-    scenario.wait_for(&clickhouse, &ends, &mut instances);
+    scenario.wait_within(Duration::from_secs(600), &clickhouse, &ends, &mut instances);
     let drained = restarted.elapsed();
     let after = resident_max(pid).unwrap();
     assert!(after < BOUND, "{} MiB while it drained", mebibytes(after));

@@ -24,10 +24,12 @@ fn printed(stdout: &str) -> BTreeSet<String> {
 #[test]
 fn the_page_of_commands_names_every_key() {
     let mut direct = Direct::new("[[account]]\nid = \"acme\"\n");
+    direct.write(["{".to_owned()]);
+    direct.query("INSERT INTO {db}.sources SELECT '{db}', 'id', '1', now64(3)");
     direct.write([r#"{"id":"1","time":"2026-03-10T10:00:00Z","account":"acme","agent":"bot","category":"llm"}"#.to_owned()]);
     direct.apply("[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_call = \"1\"\n", false);
     let mut farebox = Farebox::new(&format!("127.0.0.1:{}", free_port()), &direct.clickhouse.url());
-    farebox.set("clickhouse.database", direct.database.clone());
+    farebox.set("clickhouse.database", direct.database.clone()).set("kafka.topic", direct.database.clone());
     farebox.run(&["credits", "grant", "acme", "5", "--key", "k"]).expect_success();
     for (heading, line) in [
         ("farebox usage", vec!["usage", "acme", "--from", "2026-03-10", "--to", "2026-03-10"]),
@@ -36,6 +38,8 @@ fn the_page_of_commands_names_every_key() {
         ("farebox credits balance", vec!["credits", "balance"]),
         ("farebox doctor", vec!["doctor"]),
         ("farebox config show", vec!["config", "show"]),
+        ("farebox rejected list", vec!["rejected", "list"]),
+        ("farebox verify", vec!["verify"]),
     ] {
         let output = farebox.run(&[&line[..], &["--format", "json"]].concat());
         assert_eq!(printed(&output.stdout), documented(heading), "{heading}: {}", output.stderr);

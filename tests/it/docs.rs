@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use farebox::decode::{Limits, decode};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::direct::{Direct, NOW};
 use super::readme::blocks_of;
-use super::servers::{ClickHouse, Farebox, Kafka, SOON, eventually};
+use super::servers::{ClickHouse, Farebox, Folder, Kafka, SOON, eventually};
 use super::story::{Step, Story};
 
 #[allow(dead_code)] // its `main` reads the arguments of a command line
@@ -22,6 +23,7 @@ use super::story::{Step, Story};
 mod publish;
 
 const ANALYSTS: &str = "docs/analysts.md";
+const GUARANTEES: &str = "docs/guarantees.md";
 const PUBLISHING: &str = "docs/publishing.md";
 const SESSIONS: &str = "docs/sessions.md";
 const BOOK: &str = include_str!("docs/book.toml");
@@ -113,6 +115,53 @@ fn the_answers_that_analysts_read_are_those_of_the_engine() {
     assert_eq!(direct.query(session), "2\t0.4\t1\n");
     assert_eq!(EVENTS.lines().filter(|line| line.starts_with('{')).count(), 19);
     assert!(read(ANALYSTS).contains("[19 records](../tests/it/docs/events.jsonl)"));
+}
+
+#[test]
+fn the_queries_of_the_guarantees_answer_as_the_page_says() {
+    let direct = example();
+    check_answers(GUARANTEES, &direct);
+    let page = read(GUARANTEES);
+    // Both columns of each comparison are the same.
+    let rows = |after: &str| -> Vec<Vec<String>> {
+        let (_, rest) = page.split_once(after).expect(after);
+        let (_, rest) = rest.split_once("```text\n").expect("an answer");
+        let (answer, _) = rest.split_once("```").expect("its end");
+        let lines = answer.lines().skip(1).filter(|line| !line.trim().is_empty());
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let days = rows("The rollups are the log");
+    assert!(days.len() > 3 && days.iter().all(|row| row[1] == row[2] && row[3] == row[4]), "{days:?}");
+    let sessions = rows("The users of a session are those of the log");
+    assert!(sessions.len() > 3 && sessions.iter().all(|row| row[row.len() - 1] == row[row.len() - 2]), "{sessions:?}");
+    let sums = rows("Every credit once: the views add up");
+    assert!(sums.len() == 1 && sums[0].iter().all(|sum| *sum == sums[0][0]), "{sums:?}");
+}
+
+#[test]
+fn the_table_of_faults_is_made_of_what_the_tests_said() {
+    let folder = Folder::new("outcomes");
+    let (lines, page) = (folder.path().join("lines"), folder.path().join("page.md"));
+    let said = [
+        r#"{"doubled":0,"fault":"kill -9 \"between\" inserts","lost":0,"note":"","records":1200,"times":3}"#,
+        r#"{"fault":"kill -9 \"between\" inserts","times":1,"records":800,"lost":0,"doubled":0,"note":"a | b"}"#,
+        r#"{"doubled":2,"fault":"disk","lost":1,"note":"told","records":10,"times":2}"#,
+    ];
+    fs::write(&lines, said.join("\n")).unwrap();
+    fs::write(&page, "before\n<!-- outcomes -->\nold\n<!-- /outcomes -->\nbehind\n").unwrap();
+    let make = || {
+        let made = Command::new(root("tools/outcomes")).args([&lines, &page]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        fs::read_to_string(&page).unwrap()
+    };
+    let expected = "before\n<!-- outcomes -->\n\n| fault | times | records | lost | doubled | besides |\n|---|--:|--:|--:|--:|---|\n\
+                    | disk | 2 | 10 | 1 | 2 | told |\n| kill -9 \"between\" inserts | 4 | 2000 | 0 | 0 | a \\| b |\n\
+                    | **all** | **6** | **2010** | **1** | **2** | |\n\n<!-- /outcomes -->\nbehind\n";
+    assert_eq!(make(), expected);
+    assert_eq!(make(), expected, "a second time changes nothing");
+    fs::write(&lines, "").unwrap();
+    let refused = Command::new(root("tools/outcomes")).args([&lines, &page]).output().unwrap();
+    assert!(!refused.status.success() && fs::read_to_string(&page).unwrap() == expected, "{refused:?}");
 }
 
 #[test]
@@ -289,7 +338,7 @@ fn an_event_that_was_published_as_the_page_says_costs_once() {
 
 #[test]
 fn every_file_that_these_pages_link_to_exists() {
-    for page in [ANALYSTS, PUBLISHING, SESSIONS] {
+    for page in [ANALYSTS, GUARANTEES, PUBLISHING, SESSIONS] {
         let text = read(page);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::quick::{event, quick, wait_for_received};
 use super::servers::{ClickHouse, Farebox, Kafka, Output, free_port};
 
 /// Lines that begin with this word.
@@ -49,6 +50,10 @@ fn what_migrate_made_is_in_order_and_what_was_changed_is_found() {
         "ok    tables' non_replicated_deduplication_window: set".to_owned(),
         "ok    tables' fsync_after_insert: set".to_owned(),
         "ok    max_insert_block_size: inserts may set it to 1048449".to_owned(),
+        "ok    deduplicate_insert: enable".to_owned(),
+        "ok    gaps: every offset was read".to_owned(),
+        "ok    kafka.session_timeout: 3000 ms".to_owned(),
+        format!("ok    topic {} retention.ms: 604800000, whole rejected events are kept for 7 days", farebox.dead_letter_topic),
         "ok    stops: no partition is stopped".to_owned(),
     ] {
         assert!(healthy.stdout.lines().any(|found| found == line), "{line}\n{}", healthy.stdout);
@@ -83,4 +88,44 @@ fn what_migrate_made_is_in_order_and_what_was_changed_is_found() {
         lines(&stopped, "fail").iter().any(|line| line.starts_with(&stop) && line.contains("lost_data: rows are gone")),
         "{stopped:?}"
     );
+}
+
+#[test]
+fn what_the_service_rests_on_is_looked_at_beside_the_tables() {
+    let (kafka, clickhouse) = (Kafka::shared(), ClickHouse::shared());
+    let farebox = quick(kafka, clickhouse);
+    farebox.run(&["migrate"]).expect_success();
+    let mut instance = farebox.start();
+    instance.wait_until_ready();
+    kafka.client.produce(&farebox.topic, &[event("acme", "1")]);
+    wait_for_received(clickhouse, &mut instance, &farebox.database, 1);
+    let listen = format!("metrics.listen=127.0.0.1:{}", instance.metrics_port());
+    let healthy = farebox.run(&["doctor", "--set", &listen]).expect_success();
+    let (group, database) = (&farebox.group, &farebox.database);
+    for line in [
+        format!("ok    group: {group} has committed nothing that this database does not have"),
+        format!("ok    alarms: none since the instance at 127.0.0.1:{} started", instance.metrics_port()),
+    ] {
+        assert!(healthy.stdout.lines().any(|found| found == line), "{line}\n{}", healthy.stdout);
+    }
+    assert_eq!(instance.stop().code(), Some(0));
+
+    // Another database behind the group; what was lost; too few tokens; an age that does not fit.
+    kafka.client.commit(group, &farebox.topic, 0, 7, "");
+    clickhouse.query(&format!(
+        "INSERT INTO {database}.batches (source_epoch, topic, partition, offset_from, offset_to, kind, written_at) \
+         VALUES ('1', '{}', 5, 0, 3, 'gap', now64(3))",
+        farebox.topic
+    ));
+    clickhouse.query(&format!("ALTER TABLE {database}.usage_hourly MODIFY SETTING non_replicated_deduplication_window = 7"));
+    let sick = farebox.run(&["doctor", "--set", "usage_log.keep=100d"]);
+    assert_eq!(sick.status.code(), Some(1), "{sick:?}");
+    for line in [
+        format!("fail  group: {group} has committed more than this database has: partition 0: 7 behind 1; point clickhouse.url"),
+        "warn  gaps: 3 offsets left Kafka before they were read, in 1 gaps, the last at ".to_owned(),
+        "fail  tables' non_replicated_deduplication_window: not set, or too low, on usage_hourly; ALTER TABLE".to_owned(),
+        "warn  age of usage_log: its rows leave after 400 days, the configuration says 100; run `farebox migrate`".to_owned(),
+    ] {
+        assert!(sick.stdout.lines().any(|found| found.starts_with(&line)), "{line}\n{}", sick.stdout);
+    }
 }

@@ -17,6 +17,7 @@ mod forming;
 mod golden;
 mod harness;
 mod hostile;
+mod leader;
 #[allow(dead_code)]
 #[path = "../sim/tables/mod.rs"]
 mod memory;

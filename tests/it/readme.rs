@@ -12,13 +12,13 @@ use super::servers::{ClickHouse, Farebox, Folder, Kafka, SOON, eventually, fetch
 const README: &str = include_str!("../../README.md");
 const MAKEFILE: &str = include_str!("../../Makefile");
 
-const EXACTLY_ONCE: &str = include_str!("../../docs/exactly-once.md");
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
     ("docs/events.md", include_str!("../../docs/events.md")),
     ("docs/price-book.md", include_str!("../../docs/price-book.md")),
     ("docs/tables.md", include_str!("../../docs/tables.md")),
-    ("docs/exactly-once.md", EXACTLY_ONCE),
+    ("docs/exactly-once.md", include_str!("../../docs/exactly-once.md")),
     ("docs/credits.md", include_str!("../../docs/credits.md")),
+    ("docs/recovery.md", include_str!("../../docs/recovery.md")),
 ];
 
 fn blocks(info: &str) -> Vec<String> {
@@ -202,20 +202,6 @@ fn the_commands_for_real_servers_meter_and_balance() {
             );
         }
     }
-}
-
-#[test]
-fn a_stop_that_was_cleared_as_the_page_says_no_longer_stands() {
-    let (clickhouse, farebox) = (ClickHouse::shared(), Farebox::shared());
-    farebox.run(&["migrate"]).expect_success();
-    let database = &farebox.database;
-    let [show, clear] = blocks_of(EXACTLY_ONCE, "sql")[..2].to_vec().try_into().expect("two");
-    let [show, clear]: [String; 2] = [show, clear].map(|sql: String| sql.replace("farebox.stops", &format!("{database}.stops")));
-    clickhouse.query(&format!("INSERT INTO {database}.stops VALUES ('1', 'usage.events', 3, 'doubt', 'why', now64(3) - 60, 0)"));
-    assert!(clickhouse.query(&show).contains("\tdoubt\twhy\t"));
-    clickhouse.query(&clear);
-    let newest = format!("SELECT cleared FROM {database}.stops ORDER BY at DESC, cleared DESC LIMIT 1");
-    assert_eq!(clickhouse.query(&newest).trim(), "1");
 }
 
 #[test]

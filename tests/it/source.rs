@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use farebox::source::kafka::{Handle, Polled, Rebalance};
+use farebox::source::kafka::{Handle, Place, Polled, Rebalance};
 use rdkafka::ClientConfig;
 
 use super::servers::{Client, Kafka, Message, SOON, unique};
@@ -23,7 +23,7 @@ fn member(client: &Client, topic: &str) -> Handle {
     while handle.poll(1, Duration::from_millis(20), |_| {}) != [Rebalance::Assigned(vec![0])] {
         assert!(Instant::now() < deadline, "no assignment");
     }
-    handle.assign(&[(0, 0)]).unwrap();
+    handle.assign(&[Place::at(0, 0)]).unwrap();
     handle
 }
 

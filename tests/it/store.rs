@@ -68,8 +68,8 @@ fn ask(store: &Store, sql: &str) -> String {
 fn migrating_twice_does_nothing_the_second_time() {
     let database = unique("store");
     let store = Store::new(&settings(&database)).unwrap();
-    let behind =
-        SchemaStatus::Behind { missing: ["1 tables", "2 ledger", "3 cost_adjustments", "views"].map(str::to_owned).to_vec() };
+    let missing = ["1 tables", "2 ledger", "3 cost_adjustments", "4 log_ends", "views"];
+    let behind = SchemaStatus::Behind { missing: missing.map(str::to_owned).to_vec() };
     assert_eq!(wait(store.schema_status()).unwrap(), behind);
     let planned = wait(store.migrate(&Migrate { dry_run: true, ..options() })).unwrap();
     assert_eq!(wait(store.schema_status()).unwrap(), behind, "a dry run does nothing");
@@ -344,6 +344,99 @@ fn every_money_view_reads_only_the_account_and_days_that_it_is_asked_for() {
             plan.iter().filter(|line| line.contains("Condition: ") && line.contains("day in [") && line.contains("'acme")).count();
         assert!(tables > 0 && keys == tables, "{view}: {}", plan.join("\n"));
     }
+}
+
+#[test]
+fn of_old_batches_the_decision_knows_the_first_and_verify_knows_all() {
+    let (_, store) = migrated();
+    let (epoch, topic) = ("1", "usage.events");
+    // 3 000 batches of a second each, from 40 days ago on, then 10 of now; `lost` is missing.
+    let batches = |lost: i64, old: &str| {
+        run(&store, "TRUNCATE TABLE batches");
+        run(
+            &store,
+            &format!(
+                "INSERT INTO batches (source_epoch, topic, topic_id, partition, offset_from, offset_to, kind, prev, leader_epoch, record_time_max, written_at) \
+                 SELECT '1', '{topic}', 'id', 0, n * 10, n * 10 + 10, 'batch', if(n = 0, -1, n * 10), 5, at, at FROM ( \
+                   SELECT toInt64(number) AS n, if(number < 3000, now64(3) - {old} + toIntervalSecond(number), now64(3)) AS at \
+                   FROM numbers(3010) WHERE number != {lost})"
+            ),
+        );
+        wait(store.facts(epoch, topic, 0)).unwrap().end.unwrap()
+    };
+    let month = "INTERVAL 40 DAY";
+    let end = batches(-1, month);
+    assert_eq!((end.offset_from, end.offset_to, end.oldest_prev, end.oldest_from), (30_090, 30_100, -1, 0));
+    assert_eq!((end.hole_offsets, end.overlap_offsets, end.broken_prevs), (0, 0, 0));
+    // The newest thousand are looked at however old they are, and all of the last month.
+    let end = batches(2_500, month);
+    assert_eq!((end.hole_offsets, end.broken_prevs), (10, 1));
+    assert_eq!(batches(500, "INTERVAL 20 DAY").hole_offsets, 10);
+    // Before them only the very first row tells of those before it.
+    assert_eq!(batches(0, month).oldest_prev, 10);
+    let end = batches(500, month);
+    assert_eq!((end.offset_to, end.oldest_from, end.hole_offsets, end.broken_prevs), (30_100, 0, 0, 0));
+    // What is older is for `verify`.
+    let whole = End { source_epoch: epoch.into(), topic: topic.into(), in_partition: 0, next: 30_100 };
+    let found = wait(store.conservation(&whole)).unwrap().findings;
+    assert!(found.iter().any(|finding| finding.contains("5000-5010")), "{found:?}");
+}
+
+#[test]
+fn a_gap_at_the_end_of_batches_is_told_with_where_it_begins() {
+    let (_, store) = migrated();
+    let row = |from: i64, to: i64, kind: &str| {
+        let prev = if from == 0 { -1 } else { from };
+        run(
+            &store,
+            &format!(
+                "INSERT INTO batches (source_epoch, topic, topic_id, partition, offset_from, offset_to, kind, prev, leader_epoch, record_time_max, written_at) \
+                 VALUES ('1', 't', 'id', 0, {from}, {to}, '{kind}', {prev}, 5, now(), now())"
+            ),
+        );
+        wait(store.facts("1", "t", 0)).unwrap().end.unwrap().gap_from
+    };
+    assert_eq!(row(0, 10, "gap"), Some(0));
+    assert_eq!(row(10, 20, "batch"), None);
+    assert_eq!(row(20, 30, "gap"), Some(20));
+    assert_eq!(row(30, 35, "gap"), Some(20));
+    assert_eq!(row(35, 40, "batch"), None);
+}
+
+#[test]
+fn batches_that_were_written_while_the_log_was_off_lost_nothing() {
+    let (_, store) = migrated();
+    let (epoch, topic) = ("1", "usage.events");
+    let check =
+        Check { source_epoch: epoch, topic, partition: 0, usage_log_keep_days: 400, rejected_keep_days: 90, log_append_time: true };
+    // Accepted an event three days ago, and nothing of it is in the log.
+    run(
+        &store,
+        &format!(
+            "INSERT INTO batches (source_epoch, topic, topic_id, partition, offset_from, offset_to, received, accepted, kind, prev, leader_epoch, digest, \
+             record_time_max, written_at) VALUES ('1', '{topic}', 'id', 0, 0, 10, 1, 1, 'batch', -1, 5, 7, now() - 259200, now() - 259200)"
+        ),
+    );
+    run(
+        &store,
+        &format!(
+            "INSERT INTO usage_hourly (account, day, batch, blocks, digest, price_version, written_at) \
+             VALUES ('', toStartOfMonth(today()), '1/{topic}/0/id/0-10', 1, 7, 1, now())"
+        ),
+    );
+    let lost = || wait(store.row3_violations(&check)).unwrap();
+    assert!(lost().is_some_and(|found| found.contains("usage_log holds 0 rows")), "a log that was always on has lost it");
+    let now: i64 = ask(&store, "SELECT toUnixTimestamp(now())").parse().unwrap();
+    let at = |days: i64| Timestamp::from_seconds(now - days * 86_400);
+    wait(store.set_setting("usage_log_days", "0", at(5))).unwrap();
+    assert_eq!(lost(), None, "the log is off");
+    wait(store.set_setting("usage_log_days", "400", at(1))).unwrap();
+    assert_eq!(lost(), None, "it was off then");
+    // It was on again when the batch was written.
+    run(&store, "TRUNCATE TABLE settings");
+    wait(store.set_setting("usage_log_days", "0", at(9))).unwrap();
+    wait(store.set_setting("usage_log_days", "400", at(5))).unwrap();
+    assert!(lost().is_some(), "the log was on and has lost it");
 }
 
 #[test]

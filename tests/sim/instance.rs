@@ -33,7 +33,8 @@ pub struct Setting {
     pub broker: Arc<Broker>,
     pub tables: Arc<dyn Tables>,
     pub planted: Planted,
-    pub prices: watch::Receiver<u64>,
+    /// The newest version of the price book.
+    pub version: u64,
     pub rules: Rules,
     pub batch: BatchLimits,
     pub letters: Arc<Letters>,
@@ -41,26 +42,32 @@ pub struct Setting {
     pub problems: Arc<Mutex<Vec<String>>>,
 }
 
+/// One channel for each who waits: a channel wakes several in an order that no seed decides.
+type Drains = Arc<Mutex<Vec<watch::Sender<bool>>>>;
+
 /// A running process.
 pub struct Instance {
     pub name: String,
     pub gate: Arc<Gate>,
-    drain: watch::Sender<bool>,
+    drains: Drains,
+    prices: watch::Sender<u64>,
 }
 
 impl Instance {
     pub fn start(name: String, setting: &Setting) -> Self {
         let gate = Gate::open();
         let seat = Arc::new(Seat { name: name.clone(), gate: Arc::clone(&gate), news: Notify::new() });
-        let (drain, draining) = watch::channel(false);
+        let drains = Drains::default();
+        let draining = channel(&drains, false);
         let broker = Arc::clone(&setting.broker);
-        let shared = Arc::new(Shared {
+        let (prices, newest) = watch::channel(setting.version);
+        let shared = Shared {
             tables: Arc::clone(&setting.tables),
             dead_letters: Arc::clone(&setting.letters) as Arc<dyn DeadLetters>,
             clock: Arc::new(SimClock(Arc::clone(&broker))),
             metrics: Arc::clone(&METRICS),
             health: Arc::clone(&HEALTH),
-            books: follow_prices(setting, &gate),
+            books: follow_prices(&broker, newest, &gate),
             hash_key_id: setting.rules.key.id(),
             rules: setting.rules.clone(),
             topic: TOPIC.into(),
@@ -69,23 +76,25 @@ impl Instance {
             owned: Arc::new(AtomicUsize::new(0)),
             progress: Arc::<Progress>::default(),
             drain: draining,
-        });
+        };
         let planted = setting.planted;
         let questions: Arc<dyn Questions> = Arc::new(SimQuestions { broker: Arc::clone(&broker), planted });
         let membership = Membership {
             owned: Arc::clone(&shared.owned),
             metrics: Arc::clone(&METRICS),
-            drain: shared.drain.clone(),
+            drain: channel(&drains, false),
             heartbeat: HEALTH.heartbeat("poll"),
             progress: Arc::clone(&shared.progress),
             health: Arc::clone(&HEALTH),
         };
         let running = Arc::new(watch::Sender::new(0_usize));
         let spawn = {
-            let (gate, running, shared) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&shared));
+            let (gate, running, drains) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&drains));
             Box::new(move |log: PartitionLog| {
                 running.send_modify(|running| *running += 1);
-                let (shared, counted) = (Arc::clone(&shared), Counted(Arc::clone(&running)));
+                let drain = channel(&drains, *shared.drain.borrow());
+                let shared = Arc::new(Shared { drain, ..shared.clone() });
+                let counted = Counted(Arc::clone(&running));
                 tokio::spawn(gate.task(async move {
                     let _counted = counted;
                     own(log, shared).await;
@@ -97,19 +106,34 @@ impl Instance {
             Ok((consumer, questions))
         };
         let group = Group::join(membership, spawn, connect).unwrap();
-        let turning = turn(group, seat, Arc::clone(&broker), shared.drain.clone(), running, Arc::clone(&setting.problems));
+        let drain = channel(&drains, false);
+        let turning = turn(group, seat, Arc::clone(&broker), drain, running, Arc::clone(&setting.problems));
         tokio::spawn(gate.task(turning));
-        Self { name, gate, drain }
+        Self { name, gate, drains, prices }
     }
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        self.drain.send_replace(true);
+        for drain in &*self.drains.lock().unwrap_or_else(PoisonError::into_inner) {
+            drain.send_replace(true);
+        }
+    }
+
+    /// A price book was applied.
+    pub fn hear_of_prices(&self, version: u64) {
+        self.prices.send_replace(version);
     }
 
     pub fn is(&self, life: Life) -> bool {
         self.gate.life() == life
     }
+}
+
+/// One more who is told when the process is to end.
+fn channel(drains: &Drains, is_draining: bool) -> watch::Receiver<bool> {
+    let (drain, draining) = watch::channel(is_draining);
+    drains.lock().unwrap_or_else(PoisonError::into_inner).push(drain);
+    draining
 }
 
 /// Counts owners that live, as `runtime::run` does.
@@ -154,10 +178,9 @@ async fn turn(
 }
 
 /// The newest version is seen a while after it is applied.
-fn follow_prices(setting: &Setting, gate: &Arc<Gate>) -> Books {
-    let mut newest = setting.prices.clone();
+fn follow_prices(broker: &Arc<Broker>, mut newest: watch::Receiver<u64>, gate: &Arc<Gate>) -> Books {
     let (seen, books) = watch::channel(prices::at(*newest.borrow_and_update()));
-    let dice = setting.broker.dice.clone();
+    let dice = broker.dice.clone();
     tokio::spawn(gate.task(async move {
         while newest.changed().await.is_ok() {
             dice.wait(4000).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use farebox::model::{Record, Timestamp};
 use farebox::runtime::world::{Consumer, Questions};
-use farebox::source::kafka::{Committed, Error, Member, OnRevoke, Polled, Rebalance};
+use farebox::source::kafka::{Committed, Error, Member, OnRevoke, Place, Polled, Rebalance};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::broker::{Answer, Broker, Seat};
@@ -178,9 +178,12 @@ impl Consumer for SimConsumer {
         self.seat.news.notify_one();
     }
 
-    fn assign(&self, offsets: &[(i32, i64)]) -> Result<(), Error> {
-        let fetch = |&(partition, position): &(i32, i64)| (partition, Fetch { position, end_told: None, epoch: None });
-        self.client().fetches = offsets.iter().map(fetch).collect();
+    fn assign(&self, places: &[Place]) -> Result<(), Error> {
+        let fetch = |place: &Place| {
+            let epoch = Some(place.leader_epoch).filter(|&epoch| epoch >= 0);
+            (place.partition, Fetch { position: place.offset, end_told: None, epoch })
+        };
+        self.client().fetches = places.iter().map(fetch).collect();
         self.wake();
         Ok(())
     }
@@ -189,7 +192,7 @@ impl Consumer for SimConsumer {
         let mut client = self.client();
         client.paused.push(partition);
         if let Some(fetch) = client.fetches.get_mut(&partition) {
-            fetch.position = position;
+            (fetch.position, fetch.epoch) = (position, None); // it is sought without an epoch
         }
         Ok(())
     }

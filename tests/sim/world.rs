@@ -10,7 +10,6 @@ use farebox::engine::Rules;
 use farebox::model::Timestamp;
 use farebox::runtime::BatchLimits;
 use farebox::runtime::world::Clock;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -58,12 +57,14 @@ pub struct World {
     window: dedupe::Limits,
     plan: Arc<Plan>,
     rates: Arc<Rates>,
-    prices: watch::Sender<u64>,
+    version: u64,
     batch: BatchLimits,
     instances: Vec<Instance>,
     started: u32,
     faults_left: u64,
     copies: Vec<Snapshot>,
+    /// Partitions whose owners may still stand still, although nobody remembers why: the note was lost.
+    stood_still: BTreeSet<i32>,
 }
 
 struct ClockOf(Arc<Broker>);
@@ -117,12 +118,13 @@ impl World {
             rules,
             plan,
             rates,
-            prices: watch::Sender::new(1),
+            version: 1,
             batch,
             instances: Vec::new(),
             started: 0,
             faults_left,
             copies: Vec::new(),
+            stood_still: BTreeSet::new(),
         }
     }
 
@@ -136,6 +138,7 @@ impl World {
         while Instant::now() < until {
             sleep(Duration::from_millis(20 + self.dice.below(700))).await;
             self.broker.tick();
+            self.stood_still.extend(self.stopped().into_keys());
             self.something_happens(most);
             if let Some(stop) = self.false_stop() {
                 return stop;
@@ -148,6 +151,7 @@ impl World {
         }
         info!("everybody is started anew");
         self.instances.iter().for_each(|instance| instance.gate.set(Life::Gone));
+        self.stood_still.clear();
         for _ in 0..self.dice.below(3) {
             let partition = self.dice.below(self.broker.state().logs.len() as u64);
             self.append(usize::try_from(partition).unwrap_or(0));
@@ -170,7 +174,7 @@ impl World {
             broker: Arc::clone(&self.broker),
             tables,
             planted: self.planted,
-            prices: self.prices.subscribe(),
+            version: self.version,
             rules: self.rules.clone(),
             batch: self.batch,
             letters: Arc::clone(&self.letters),
@@ -194,10 +198,11 @@ impl World {
             }
             28..36 => self.keep(),
             36..40 => {
-                let version = *self.prices.borrow() + 1;
+                let version = self.version + 1;
                 info!(version, "a price book is applied");
                 self.server.set_book(prices::book(version));
-                self.prices.send_replace(version);
+                self.version = version;
+                self.instances.iter().for_each(|instance| instance.hear_of_prices(version));
             }
             40..62 if self.faults_left > 0 && self.ordinary_fault() => self.faults_left -= 1,
             62..70 if self.extraordinary.len() < self.class.most() => {
@@ -393,7 +398,7 @@ impl World {
         if self.broker.is_late_commit_under_way() || !self.broker.state().is_stable() {
             return Some("the group is moving".into());
         }
-        let stopped: BTreeSet<i32> = self.stopped().into_keys().collect();
+        let stopped: BTreeSet<i32> = self.stopped().into_keys().chain(self.stood_still.iter().copied()).collect();
         let state = self.broker.state();
         for (partition, end) in self.ends() {
             let log = &state.logs[usize::try_from(partition).unwrap_or(0)];
@@ -405,6 +410,11 @@ impl World {
             }
         }
         None
+    }
+
+    /// Whether the log was cut and retention went on over it: what would tell of the first is gone then.
+    pub fn may_go_unnoticed(&self) -> bool {
+        ["truncate", "eat"].iter().all(|kind| self.extraordinary.contains(kind))
     }
 
     pub fn problem(&self) -> Option<String> {

@@ -115,8 +115,13 @@ impl Scenario {
     }
 
     pub fn wait_for(&self, clickhouse: &ClickHouse, ends: &[i64], instances: &mut [Instance]) {
+        self.wait_within(Duration::from_secs(120), clickhouse, ends, instances);
+    }
+
+    /// The same, where very much is to be read.
+    pub fn wait_within(&self, within: Duration, clickhouse: &ClickHouse, ends: &[i64], instances: &mut [Instance]) {
         let database = &self.farebox.database;
-        eventually(Duration::from_secs(120), || {
+        eventually(within, || {
             let stops = clickhouse.query(&format!("SELECT partition, kind, reason FROM {database}.stops"));
             assert!(stops.is_empty(), "a partition stopped: {stops}\n{}", logs(instances));
             for instance in &mut *instances {

@@ -4,14 +4,17 @@ use serde::Deserialize;
 
 use super::{Finding, SILENCE_MAX};
 use crate::config::Config;
+use crate::model::Timestamp;
 use crate::runtime::{self, key};
-use crate::store::{Error, SchemaStatus, Settings, Store};
+use crate::store::{self, Error, SchemaStatus, Settings, Store};
 
 /// Tables into which blocks go under tokens.
-const TABLES: &str =
-    "'usage_log', 'usage_hourly', 'session_users', 'rejected_events', 'batches', 'sources', 'settings', 'stops', 'price_book'";
-/// What each of them must have.
-const TABLE_SETTINGS: [&str; 3] = ["non_replicated_deduplication_window", "fsync_after_insert", "fsync_part_directory"];
+const TABLES: &str = "'usage_log', 'usage_hourly', 'session_users', 'rejected_events', 'batches', 'sources', 'settings', 'stops', 'price_book', 'credit_ledger'";
+/// What each of them must have at least: so many tokens remembered, so that a retry after a long outage is still one.
+const TABLE_SETTINGS: [(&str, u64); 3] =
+    [("non_replicated_deduplication_window", 1_000), ("fsync_after_insert", 1), ("fsync_part_directory", 1)];
+/// What tables are made with.
+const TOKENS: u64 = 100_000;
 /// Rows of a block that stays one part.
 const BLOCK_ROWS_MAX: u64 = 1_048_449;
 
@@ -78,8 +81,9 @@ async fn ask(config: &Config, settings: &Settings, findings: &mut Vec<Finding>) 
         ),
         _ => Finding::ok("database", format!("uuid {here}")),
     });
-    of_tables(&store, findings).await?;
+    of_tables(config, &store, findings).await?;
     of_inserts(config, &store, findings).await?;
+    of_gaps(config, &store, findings).await?;
     let stops = store.stops(&config.kafka.topic).await?;
     if stops.is_empty() {
         findings.push(Finding::ok("stops", "no partition is stopped"));
@@ -88,13 +92,13 @@ async fn ask(config: &Config, settings: &Settings, findings: &mut Vec<Finding>) 
         Finding::fail(
             format!("partition {} of {}", stop.partition, stop.topic),
             format!("stopped at {} as {}: {}", stop.at, stop.kind, stop.reason),
-            "docs/exactly-once.md says what to do about each kind",
+            "`farebox recover` shows what to do (docs/recovery.md)",
         )
     }));
     Ok(())
 }
 
-async fn of_tables(store: &Store, findings: &mut Vec<Finding>) -> Result<(), Error> {
+async fn of_tables(config: &Config, store: &Store, findings: &mut Vec<Finding>) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Table {
         name: String,
@@ -104,52 +108,167 @@ async fn of_tables(store: &Store, findings: &mut Vec<Finding>) -> Result<(), Err
         "SELECT name, engine_full FROM system.tables WHERE database = currentDatabase() AND name IN ({TABLES}) ORDER BY name"
     );
     let tables: Vec<Table> = store.rows(&sql, &[]).await?;
-    let is_set = |table: &Table, setting: &str| {
-        let value = table.engine_full.split_once(&format!("{setting} = ")).map_or("", |(_, rest)| rest);
-        value.chars().next().is_some_and(|digit| ('1'..='9').contains(&digit))
+    let value = |table: &Table, setting: &str| -> u64 {
+        let text = table.engine_full.split_once(&format!("{setting} = ")).map_or("", |(_, rest)| rest);
+        text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
     };
-    for setting in TABLE_SETTINGS {
-        let without: Vec<&str> = tables.iter().filter(|table| !is_set(table, setting)).map(|table| table.name.as_str()).collect();
-        let value = if setting == TABLE_SETTINGS[0] { 100_000 } else { 1 };
+    for (setting, least) in TABLE_SETTINGS {
+        let without: Vec<&str> =
+            tables.iter().filter(|table| value(table, setting) < least).map(|table| table.name.as_str()).collect();
+        let wanted = if least > 1 { TOKENS } else { least };
         findings.push(if without.is_empty() {
             Finding::ok(format!("tables' {setting}"), "set")
         } else {
             Finding::fail(
                 format!("tables' {setting}"),
-                format!("not set on {}", without.join(", ")),
-                format!("ALTER TABLE {} MODIFY SETTING {setting} = {value}", without[0]),
+                format!("not set, or too low, on {}", without.join(", ")),
+                format!("ALTER TABLE {} MODIFY SETTING {setting} = {wanted}", without[0]),
             )
         });
+    }
+    let keep = runtime::keep(config);
+    for (name, days) in [("usage_log", keep.usage_log_days), ("rejected_events", keep.rejected_days)] {
+        let engine = tables.iter().find(|table| table.name == name).map_or("", |table| &table.engine_full);
+        let there = engine.split_once("toIntervalDay(").and_then(|(_, rest)| rest.split(')').next()).unwrap_or("none");
+        if days > 0 && there != days.to_string() {
+            findings.push(Finding::warn(
+                format!("age of {name}"),
+                format!("its rows leave after {there} days, the configuration says {days}"),
+                "run `farebox migrate`",
+            ));
+        }
     }
     Ok(())
 }
 
-/// Every insert brings its settings along: what a profile does not let it change must be as it wants it.
+/// A setting as the user's profile has it.
+#[derive(Debug, Clone, Deserialize)]
+struct Setting {
+    name: String,
+    value: String,
+    /// The most that a query may set; empty: any.
+    most: String,
+    is_fixed: u8,
+}
+
 async fn of_inserts(config: &Config, store: &Store, findings: &mut Vec<Finding>) -> Result<(), Error> {
-    #[derive(Deserialize)]
-    struct Setting {
-        value: String,
-        most: String,
-        is_fixed: u8,
+    let names: Vec<String> =
+        store::insert_settings().iter().map(|(name, _)| *name).chain(PROFILE).map(|name| format!("'{name}'")).collect();
+    let sql = format!(
+        "SELECT name, value, toString(ifNull(max, '')) AS most, readonly AS is_fixed FROM system.settings WHERE name IN ({})",
+        names.join(", ")
+    );
+    let settings: Vec<Setting> = store.rows(&sql, &[]).await?;
+    findings.extend(of_profile(config, &settings));
+    Ok(())
+}
+
+/// Settings beside those of an insert that decide whether a token counts.
+const PROFILE: [&str; 2] = ["deduplicate_insert", "readonly"];
+
+/// Every insert brings its settings along: what a profile does not let it change must be as it wants it. What it does not bring must be so
+/// by itself.
+fn of_profile(config: &Config, settings: &[Setting]) -> Vec<Finding> {
+    let of = |name: &str| settings.iter().find(|setting| setting.name == name);
+    let mut findings = Vec::new();
+    findings.push(match of("deduplicate_insert") {
+        Some(setting) if setting.value == "disable" => Finding::fail(
+            "deduplicate_insert",
+            "the user's profile has `disable`, which makes every token worthless: a block that is sent again would be doubled",
+            "set it to `enable` in the profile of the user",
+        ),
+        Some(setting) => Finding::ok("deduplicate_insert", &setting.value),
+        None => Finding::ok("deduplicate_insert", "this server does not have it"),
+    });
+    if let Some(setting) = of("readonly").filter(|setting| setting.value != "0") {
+        let found = format!("the user's profile has {}: nothing can be written, or no setting be sent along", setting.value);
+        findings.push(Finding::fail("readonly", found, "let the user write: readonly = 0"));
     }
-    let sql = "SELECT value, toString(ifNull(max, '')) AS most, readonly AS is_fixed FROM system.settings WHERE name = 'max_insert_block_size'";
-    let check = "max_insert_block_size";
-    let setting: Option<Setting> = store.rows(sql, &[]).await?.pop();
-    let limit = setting.and_then(|setting| {
-        let limit = if setting.is_fixed != 0 { setting.value } else { setting.most };
+    // A size may be sent up to its limit; this one has a limit of its own below.
+    const BLOCK: &str = "max_insert_block_size";
+    for (name, wanted) in store::insert_settings().iter().filter(|(name, _)| *name != BLOCK) {
+        if let Some(setting) = of(name).filter(|setting| setting.is_fixed != 0 && setting.value != *wanted) {
+            let found = format!("the user's profile holds it at {}, an insert needs {wanted}", setting.value);
+            findings.push(Finding::fail(*name, found, "take the constraint out of the profile"));
+        }
+    }
+    let limit = of(BLOCK).and_then(|setting| {
+        let limit = if setting.is_fixed != 0 { &setting.value } else { &setting.most };
         limit.parse::<u64>().ok().filter(|limit| *limit < BLOCK_ROWS_MAX)
     });
     findings.push(match limit {
         Some(limit) => Finding::fail(
-            check,
+            BLOCK,
             format!("the user's profile holds it at {limit}, so that a batch may become several parts"),
             format!("let the profile allow {BLOCK_ROWS_MAX}"),
         ),
         None if config.batch.max_events > BLOCK_ROWS_MAX => {
             let found = format!("batch.max_events ({}) is more than the {BLOCK_ROWS_MAX} rows of a block", config.batch.max_events);
-            Finding::fail(check, found, "lower batch.max_events")
+            Finding::fail(BLOCK, found, "lower batch.max_events")
         }
-        None => Finding::ok(check, format!("inserts may set it to {BLOCK_ROWS_MAX}")),
+        None => Finding::ok(BLOCK, format!("inserts may set it to {BLOCK_ROWS_MAX}")),
+    });
+    findings
+}
+
+/// What was admitted as lost, and when the last time.
+async fn of_gaps(config: &Config, store: &Store, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Gaps {
+        gaps: u64,
+        offsets: i64,
+        #[serde(with = "crate::store::time")]
+        last: Timestamp,
+    }
+    let sql = "SELECT count() AS gaps, sum(offset_to - offset_from) AS offsets, max(written_at) AS last FROM batches \
+               WHERE topic = {topic:String} AND kind = 'gap'";
+    let gaps: Option<Gaps> = store.rows(sql, &[("topic", &config.kafka.topic)]).await?.pop();
+    findings.push(match gaps.filter(|gaps| gaps.gaps > 0) {
+        Some(Gaps { gaps, offsets, last }) => Finding::warn(
+            "gaps",
+            format!("{offsets} offsets left Kafka before they were read, in {gaps} gaps, the last at {last}"),
+            "give the topic a retention that is longer than an outage; `kind = 'gap'` in the table batches names them",
+        ),
+        None => Finding::ok("gaps", "every offset was read"),
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn setting(name: &str, value: &str, most: &str, is_fixed: u8) -> Setting {
+        Setting { name: name.to_owned(), value: value.to_owned(), most: most.to_owned(), is_fixed }
+    }
+
+    fn failed(settings: &[Setting]) -> Vec<String> {
+        let config = Config::from_toml("f", "").expect("the defaults");
+        let findings = of_profile(&config, settings);
+        assert!(findings.iter().all(|finding| (finding.state == State::Ok) == finding.remedy.is_empty()), "{findings:?}");
+        findings.into_iter().filter(|finding| finding.state == State::Fail).map(|finding| finding.check).collect()
+    }
+
+    #[test]
+    fn a_profile_that_takes_away_what_inserts_rest_on_is_found() {
+        let usual = [
+            setting("deduplicate_insert", "enable", "", 0),
+            setting("async_insert", "1", "", 0),
+            setting("readonly", "0", "", 0),
+            setting("max_insert_block_size", "1048449", "", 0),
+        ];
+        assert!(failed(&usual).is_empty() && failed(&[]).is_empty());
+        for (wrong, check) in [
+            (setting("deduplicate_insert", "disable", "", 0), "deduplicate_insert"),
+            (setting("readonly", "2", "", 0), "readonly"),
+            (setting("async_insert", "1", "", 1), "async_insert"),
+            (setting("insert_deduplicate", "0", "", 1), "insert_deduplicate"),
+            (setting("max_insert_block_size", "1000", "", 1), "max_insert_block_size"),
+            (setting("max_insert_block_size", "1000", "5000", 0), "max_insert_block_size"),
+        ] {
+            assert_eq!(failed(std::slice::from_ref(&wrong)), [check], "{wrong:?}");
+        }
+        assert!(failed(&[setting("async_insert", "0", "", 1), setting("max_insert_block_size", "1048449", "", 1)]).is_empty());
+    }
 }

@@ -11,6 +11,9 @@ use crate::config::Config;
 use crate::publish::{Publisher, TopicSeen};
 use crate::runtime;
 
+/// An outage that a topic should outlive: a long weekend.
+const OUTAGE_MS: i64 = 3 * 86_400_000;
+
 /// What the brokers know of a topic.
 struct Topic {
     name: String,
@@ -63,9 +66,14 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warn(format!("topic {name}"), "does not exist, so balances are not published", make));
     }
     match settings {
-        Ok((events, dead_letters, _)) => {
-            if find(&kafka.topic).is_some() {
+        Ok((events, dead_letters, broker)) => {
+            findings.extend(of_session(config, &broker));
+            if let Some(topic) = find(&kafka.topic) {
                 findings.extend(of_settings(config, &events));
+                findings.extend(of_replicas(config, topic, &events));
+            }
+            if find(&kafka.dead_letter_topic).is_some() {
+                findings.extend(of_dead_letters(config, &dead_letters));
             }
             let size_max = config.events.max_size.get();
             if let Some(max) =
@@ -137,6 +145,55 @@ fn number(settings: &Settings, name: &str) -> Option<i64> {
     settings.get(name)?.parse().ok()
 }
 
+/// A member whose session is shorter or longer than the brokers allow never gets into the group.
+fn of_session(config: &Config, broker: &Settings) -> Option<Finding> {
+    let session = config.kafka.session_timeout.millis();
+    let (least, most) = (number(broker, "group.min.session.timeout.ms")?, number(broker, "group.max.session.timeout.ms")?);
+    Some(if (least..=most).contains(&session) {
+        Finding::ok("kafka.session_timeout", format!("{session} ms"))
+    } else {
+        Finding::fail(
+            "kafka.session_timeout",
+            format!("{session} ms, and the brokers allow {least} to {most}: no instance can join the group"),
+            "set it within these, or group.min.session.timeout.ms of the brokers",
+        )
+    })
+}
+
+fn of_replicas(config: &Config, topic: &Topic, settings: &Settings) -> Option<Finding> {
+    let least = number(settings, "min.insync.replicas")?;
+    let check = format!("topic {} min.insync.replicas", config.kafka.topic);
+    match topic.replicas_least {
+        0 | 1 => None, // said already: one copy
+        _ if least >= 2 => Some(Finding::ok(check, least.to_string())),
+        replicas => Some(Finding::warn(
+            check,
+            format!("{least} of {replicas}: an event may be acknowledged by one broker alone, and go with it"),
+            "set it to 2",
+        )),
+    }
+}
+
+fn of_dead_letters(config: &Config, settings: &Settings) -> Vec<Finding> {
+    let check = |name: &str| format!("topic {} {name}", config.kafka.dead_letter_topic);
+    let mut findings = Vec::new();
+    if let Some(value) = settings.get("cleanup.policy").filter(|value| *value != "delete") {
+        let found = format!("{value}: rejected events with the same key replace one another");
+        findings.push(Finding::warn(check("cleanup.policy"), found, "set it to delete"));
+    }
+    let days = |millis: i64| millis / 86_400_000;
+    findings.extend(number(settings, "retention.ms").map(|millis| match millis {
+        0.. if days(millis) < 1 => Finding::warn(
+            check("retention.ms"),
+            format!("{millis}: after that, of a rejected event only the first 16 KiB and the key are left"),
+            "raise it to days",
+        ),
+        0.. => Finding::ok(check("retention.ms"), format!("{millis}, whole rejected events are kept for {} days", days(millis))),
+        _ => Finding::ok(check("retention.ms"), "for ever"),
+    }));
+    findings
+}
+
 fn of_settings(config: &Config, settings: &Settings) -> Vec<Finding> {
     let check = |name: &str| format!("topic {} {name}", config.kafka.topic);
     let mut findings = Vec::new();
@@ -176,6 +233,11 @@ fn of_settings(config: &Config, settings: &Settings) -> Vec<Finding> {
             ),
             "raise it, or set message.timestamp.type to LogAppendTime",
         ),
+        Ok(millis) if (0..window.saturating_add(OUTAGE_MS)).contains(&millis) => Finding::warn(
+            check("retention.ms"),
+            format!("{value}: after an outage of that length less dedupe.window ({window} ms) events and the window are lost"),
+            "raise it above the longest outage that you expect, plus dedupe.window",
+        ),
         _ => Finding::ok(check("retention.ms"), value),
     });
     hold("retention.bytes", &|value| match value {
@@ -195,4 +257,47 @@ fn of_settings(config: &Config, settings: &Settings) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn settings(values: &[(&str, &str)]) -> Settings {
+        values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_session_that_the_brokers_do_not_allow_is_found() {
+        let config = Config::from_toml("f", "[kafka]\nsession_timeout = \"3s\"").expect("a configuration");
+        let brokers = |least| settings(&[("group.min.session.timeout.ms", least), ("group.max.session.timeout.ms", "1800000")]);
+        let found = |least| of_session(&config, &brokers(least)).map(|finding| finding.state);
+        assert_eq!((found("1000"), found("6000")), (Some(State::Ok), Some(State::Fail)));
+        assert!(of_session(&config, &settings(&[])).is_none(), "brokers that do not tell");
+    }
+
+    #[test]
+    fn a_retention_that_an_outage_outlives_is_warned_of() {
+        let config = Config::from_toml("f", "").expect("the defaults");
+        let found = |millis: &str| {
+            of_settings(&config, &settings(&[("retention.ms", millis), ("message.timestamp.type", "LogAppendTime")]))
+                .pop()
+                .map(|of| of.state)
+        };
+        let day = 86_400_000;
+        assert_eq!(found("60000"), Some(State::Fail), "shorter than the window");
+        assert_eq!(found(&(2 * day).to_string()), Some(State::Warn));
+        assert_eq!((found(&(7 * day).to_string()), found("-1")), (Some(State::Ok), Some(State::Ok)));
+    }
+
+    #[test]
+    fn one_acknowledgement_is_too_few_where_there_are_copies() {
+        let config = Config::from_toml("f", "").expect("the defaults");
+        let topic = |replicas_least| Topic { name: "t".into(), partitions: 1, replicas_least, without_leader: 0 };
+        let found = |replicas, least| {
+            of_replicas(&config, &topic(replicas), &settings(&[("min.insync.replicas", least)])).map(|finding| finding.state)
+        };
+        assert_eq!((found(1, "1"), found(3, "1"), found(3, "2")), (None, Some(State::Warn), Some(State::Ok)));
+    }
 }

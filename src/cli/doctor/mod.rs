@@ -3,6 +3,8 @@
 //! Holds: whatever is not in order names its remedy; a server that is away costs seconds and does not hide what the other one says.
 
 mod clickhouse;
+mod group;
+mod instance;
 mod kafka;
 
 use std::time::Duration;
@@ -62,9 +64,14 @@ pub(super) async fn doctor(config: Config, format: Format) -> anyhow::Result<()>
         "farebox",
         format!("version {}, with librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1),
     )];
-    let (kafka, clickhouse) = tokio::join!(kafka::examine(&config), clickhouse::examine(&config));
+    let (kafka, clickhouse, instance) =
+        tokio::join!(kafka::examine(&config), clickhouse::examine(&config), instance::examine(&config));
     findings.extend(kafka);
     findings.extend(clickhouse);
+    if findings.iter().all(|finding| !matches!(finding.check.as_str(), "Kafka" | "ClickHouse") || finding.state != State::Fail) {
+        findings.extend(group::examine(&config).await);
+    }
+    findings.extend(instance);
     match format {
         Format::Table => {
             let line = |finding: &Finding| {

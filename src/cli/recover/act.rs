@@ -65,23 +65,37 @@ async fn begin_new_epoch(scene: &Scene) -> anyhow::Result<()> {
 
 async fn keep_what_is_metered(scene: &Scene, partition: i32, next: &str) -> anyhow::Result<()> {
     let (old, topic) = (&scene.source.source_epoch, &scene.source.topic);
-    let Some(last) = scene.store.facts(old, topic, partition).await?.end else { return Ok(()) };
-    if scene.store.facts(next, topic, partition).await?.end.is_some() {
-        return Ok(()); // a run before this one came so far
+    let known = scene.store.facts(old, topic, partition).await?;
+    if known.witnesses.iter().any(|range| known.end.as_ref().is_none_or(|end| range.from >= end.offset_to)) || !known.log.is_empty()
+    {
+        // Nobody would finish it in the new life, and its records would be metered a second time.
+        bail!(
+            "partition {partition} has a batch that is written in part: start `farebox run` until it is finished, then run this again"
+        );
     }
+    let Some(last) = known.end else { return Ok(()) };
+    // A run before this one may have come so far; instances may have gone on in the old life since.
+    let before = scene.store.facts(next, topic, partition).await?.end.map(|end| end.offset_to);
     let (log_start, log_end) = scene.bounds(partition).await?;
-    let metered = scene.first_after_epoch(partition, log_start, last.offset_to.min(log_end), last.leader_epoch).await?;
-    if metered <= log_start {
+    let behind = last.offset_to.min(log_end);
+    // A gap names no leader: then whatever lies before its end counts as metered.
+    let metered = if last.leader_epoch < 0 || behind <= log_start {
+        behind
+    } else {
+        scene.first_after_epoch(partition, log_start, behind, last.leader_epoch).await?
+    };
+    let from = before.unwrap_or(log_start);
+    if metered <= from {
         return Ok(());
     }
     let origin = scene.origin(next, partition);
     let price_version = scene.store.price_book_version().await?;
-    let stamp = Stamp { from: log_start, to: metered, price_version, written_at: clock::now() };
+    let stamp = Stamp { from, to: metered, price_version, written_at: clock::now() };
     let row = BatchRow {
         kind: BatchKind::Gap,
         counts: Counts::default(),
         digest: 0,
-        prev: None,
+        prev: before,
         leader_epoch: -1,
         hash_key_id: String::new(),
         record_time_max: last.record_time_max.max(Timestamp::MIN),
@@ -89,9 +103,9 @@ async fn keep_what_is_metered(scene: &Scene, partition: i32, next: &str) -> anyh
     let block = sink::batches_row(&row, &origin, &stamp);
     for _ in 0..SENDS_MAX {
         let sent = scene.store.insert(block.table.name(), block.table.columns(), &block.token, block.body.clone()).await;
-        match scene.store.batches_row(next, topic, partition, log_start).await? {
+        match scene.store.batches_row(next, topic, partition, from).await? {
             Some(seen) if seen.offset_to == metered && seen.count == 1 => return Ok(()),
-            Some(seen) => bail!("`batches` has another row from {log_start} to {} in source epoch {next}", seen.offset_to),
+            Some(seen) => bail!("`batches` has another row from {from} to {} in source epoch {next}", seen.offset_to),
             None => match sent {
                 Insert::Done => bail!("ClickHouse answers success and shows no row in `batches`; run this again"),
                 Insert::Doubt(error) => eprintln!("farebox: {error}; trying again"),

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::args::Format;
 use super::output;
 use crate::config::Config;
-use crate::engine::assignment::{Facts, StopKind, decide};
+use crate::engine::assignment::{Decision, Facts, StopKind, decide};
 use crate::runtime::Gathered;
 use crate::store::Stop;
 use remedy::{Remedy, remedy};
@@ -97,9 +97,12 @@ async fn cases(scene: &Scene, options: &Options) -> anyhow::Result<Vec<Case>> {
         let seen = scene.look(stop.partition).await?;
         let kind = StopKind::ALL.into_iter().find(|kind| kind.as_str() == stop.kind).unwrap_or(StopKind::Inconsistent);
         let decision = decide(&seen.facts);
-        let remedy = remedy(kind, &seen.facts, &decision, options.new_epoch);
+        let remedy = match scene.key_is_missing(&decision) {
+            Some(what) => Remedy::Mend(what),
+            None => remedy(kind, &seen.facts, &decision, options.new_epoch),
+        };
         let now = match &decision {
-            crate::engine::assignment::Decision::Stop(stop) => format!("{}: {}", stop.kind.as_str(), stop.reason),
+            Decision::Stop(stop) => format!("{}: {}", stop.kind.as_str(), stop.reason),
             _ => "nothing that would stop it".to_owned(),
         };
         cases.push(Case { stop, seen: Some(seen), now, remedy });

@@ -41,10 +41,14 @@ impl Remedy {
                 "forgets the group's offset {committed} and takes the stop back: the tables have nothing of this partition, so it is read from its start, {}",
                 facts.log_start
             ),
-            Self::NewEpoch => format!(
-                "begins a new source epoch of the topic; what the tables have stays, and the partition is read from {} on",
-                if is_recreated(facts) { facts.log_start.to_string() } else { "where records are new".to_owned() }
+            Self::NewEpoch if is_recreated(facts) => format!(
+                "begins a new source epoch of the topic, for all its partitions; what the tables have stays, and this one is read from {} on",
+                facts.log_start
             ),
+            Self::NewEpoch => {
+                "begins a new source epoch of the topic, for all its partitions; what the tables have stays, and records that were written since are read"
+                    .to_owned()
+            }
             Self::Mend(what) => format!("cannot mend this: {what}"),
         }
     }
@@ -52,10 +56,21 @@ impl Remedy {
 
 /// What to do about a partition that stopped with a guard of this kind, and for which `now` would be decided today.
 pub(super) fn remedy(stopped: StopKind, facts: &Facts, now: &Decision, new_epoch: bool) -> Remedy {
-    let Decision::Stop(now) = now else { return Remedy::Clear(begun_anew(stopped, now)) };
+    let Decision::Stop(now) = now else {
+        // That a log was written anew shows when its last batch is read again, which only an owner does.
+        let is_told = stopped == StopKind::Truncated && new_epoch;
+        return if is_told && is_finished(facts) { Remedy::NewEpoch } else { Remedy::Clear(begun_anew(stopped, now)) };
+    };
     let mend = |what: &str| Remedy::Mend(what.to_owned());
     match now.kind {
-        StopKind::Recreated | StopKind::Truncated if new_epoch => Remedy::NewEpoch,
+        StopKind::Recreated if new_epoch => Remedy::NewEpoch,
+        StopKind::Truncated if facts.end.unwrap_or(0) <= facts.log_end && is_finished(facts) && !new_epoch => {
+            offset_is_wrong(facts, now)
+        }
+        StopKind::Truncated if new_epoch && is_finished(facts) => Remedy::NewEpoch,
+        StopKind::Truncated if new_epoch => mend(
+            "a batch was being written when the log lost its records: restore the tables from before it, with no instance running",
+        ),
         StopKind::Recreated => mend(
             "if the topic was created again on purpose, `farebox recover --new-epoch` meters it from its start; what the old one still held is lost",
         ),
@@ -68,7 +83,9 @@ pub(super) fn remedy(stopped: StopKind, facts: &Facts, now: &Decision, new_epoch
         StopKind::Inconsistent => {
             mend("find out who changed tables by hand, and restore them from a backup, with no instance running")
         }
-        StopKind::DigestDiffers | StopKind::Doubt | StopKind::HashKey | StopKind::DeadLetter => mend("see docs/recovery.md"),
+        StopKind::DigestDiffers | StopKind::Doubt | StopKind::HashKey | StopKind::DeadLetter => {
+            mend("docs/recovery.md tells what to do")
+        }
     }
 }
 
@@ -104,8 +121,16 @@ fn begun_anew(stopped: StopKind, now: &Decision) -> String {
         }
         StopKind::HashKey => format!("{goes_on}; it stops again unless the users key of the promise is back"),
         StopKind::Doubt => format!("{goes_on}; it stops again if ClickHouse still shows no rows after a success"),
+        StopKind::Truncated => {
+            format!("{goes_on}; it stops again if the log was written anew, and then `farebox recover --new-epoch` is what helps")
+        }
         _ => goes_on,
     }
+}
+
+/// Whether nothing is written behind the end of `batches`.
+fn is_finished(facts: &Facts) -> bool {
+    facts.written.is_empty() && facts.rows.is_none()
 }
 
 fn is_recreated(facts: &Facts) -> bool {

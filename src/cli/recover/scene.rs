@@ -7,9 +7,10 @@ use anyhow::{Context, bail};
 
 use super::super::run::marked;
 use crate::config::Config;
+use crate::engine::assignment::Decision;
 use crate::publish::{Publisher, has_append_time};
 use crate::runtime::world::{Asked, Questions};
-use crate::runtime::{self, Gathered, Keep, clock};
+use crate::runtime::{self, Gathered, Keep, clock, key};
 use crate::sink::Origin;
 use crate::source::kafka::{self, Handle, Stretch, scan};
 use crate::store::{Source, Stop, Store};
@@ -27,6 +28,8 @@ pub(super) struct Scene {
     questions: Asked,
     keep: Keep,
     append_time: bool,
+    /// The id of the users key that the configuration names, or why there is none.
+    key: Result<String, String>,
 }
 
 impl Scene {
@@ -53,7 +56,8 @@ impl Scene {
             since: clock::now(),
         });
         let (group, keep) = (config.kafka.group.clone(), runtime::keep(config));
-        Ok(Self { store, source, topic_id, group, publisher, handle, questions, keep, append_time })
+        let key = key::examine(&config.users.hash_key_file, &store).await.map_err(|error| error.to_string());
+        Ok(Self { store, source, topic_id, group, publisher, handle, questions, keep, append_time, key })
     }
 
     pub(super) async fn stops(&self) -> anyhow::Result<Vec<Stop>> {
@@ -65,6 +69,19 @@ impl Scene {
         let origin = self.origin(&self.source.source_epoch, partition);
         let known = self.source.topic_id.clone();
         runtime::look(&self.store, &self.questions, origin, known, self.keep, self.append_time).await
+    }
+
+    /// What is to be done about the users key before a promise can be kept.
+    pub(super) fn key_is_missing(&self, decision: &Decision) -> Option<String> {
+        let Decision::Resolve { from, intent, .. } = decision else { return None };
+        match &self.key {
+            Ok(id) if *id == intent.hash_key_id => None,
+            Ok(id) => Some(format!(
+                "the batch [{from}, {}) was promised with users key {}, the configuration names key {id}: put the right file back",
+                intent.to, intent.hash_key_id
+            )),
+            Err(error) => Some(error.clone()),
+        }
     }
 
     pub(super) fn origin(&self, source_epoch: &str, partition: i32) -> Origin {

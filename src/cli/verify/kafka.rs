@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::checks::{Verify, name};
 use super::{Row, Verdict};
-use crate::cli::kafka::{Kafka, SILENCE_MAX, place};
-use crate::engine::Intent;
+use crate::cli::kafka::{Kafka, Promised, SILENCE_MAX, place};
 use crate::model::Timestamp;
 use crate::source::kafka::{self, Handle, Stretch, scan};
 use crate::store::{Check, End, Ends, Error, Facts};
@@ -17,13 +16,6 @@ const RECOUNTED_MAX: usize = 20;
 const PLACES_MAX: u64 = 500_000;
 /// A dead letter is written after its record; clocks may differ by so much.
 const CLOCKS_MS: i64 = 3_600_000;
-
-/// What the group committed for a partition.
-#[derive(Debug, Clone)]
-pub(super) struct Promised {
-    offset: Option<i64>,
-    intent: Option<Intent>,
-}
 
 /// Whether rows behind the end of `batches` are as they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +65,6 @@ impl Unfinished {
 }
 
 impl Kafka {
-    pub(super) fn promised(&self, partition: i32) -> Result<Promised, kafka::Error> {
-        let committed = self.handle.committed(partition, SILENCE_MAX)?;
-        let metadata = committed.as_ref().map_or(&[][..], |committed| &committed.metadata);
-        let intent = Intent::from_metadata(metadata).unwrap_or_default();
-        Ok(Promised { offset: committed.map(|committed| committed.offset), intent })
-    }
-
     /// Reads the dead letters up to where they end now, and takes the places that they name out of `missing`. Answers how many were read,
     /// and since when every dead letter is still there; `None`: since ever.
     fn seek(&self, handle: &Handle, missing: &mut HashSet<(i32, i64)>) -> Result<(u64, Option<Timestamp>), String> {

@@ -16,6 +16,7 @@ fn fresh() -> Facts {
         committed: None,
         intent: Ok(None),
         end: None,
+        gap_from: None,
         oldest_prev: None,
         violation: None,
         written: Vec::new(),
@@ -168,6 +169,35 @@ fn row_9_a_promise_that_overlaps_what_is_written_stops() {
         &Facts { committed: Some(30), intent: promise(41, Some(30)), written: vec![written(40, 50)], ..at_40() },
         StopKind::Overlap,
     );
+}
+
+/// The log's first record is 50 now; the row of the gap `[40, 50)` is written, and the commit behind it was not made.
+fn behind_a_gap() -> Facts {
+    Facts { end: Some(50), gap_from: Some(40), log_start: 50, ..at_40() }
+}
+
+#[test]
+fn row_9_a_promise_whose_first_records_a_gap_admits_is_void() {
+    let facts = Facts { intent: promise(60, Some(40)), ..behind_a_gap() };
+    assert_eq!(decide(&facts), start(50));
+    // Retention went on while nobody came: the next gap is admitted as well, and its own commit may be lost again.
+    assert_eq!(decide(&Facts { log_start: 55, ..facts.clone() }), Decision::Gap { from: 50, to: 55 });
+    assert_eq!(decide(&Facts { end: Some(55), log_start: 55, ..facts.clone() }), start(55));
+    // The gap is admitted when nothing of the promise is written. What is there all the same came later.
+    stops(&Facts { rows: Some((50, 51)), ..facts.clone() }, StopKind::Overlap);
+    stops(&Facts { written: vec![written(50, 60)], ..facts.clone() }, StopKind::Overlap);
+    // It is not the gap that such a promise meets: it crosses a batch, or the gap is not the newest row.
+    stops(&Facts { committed: Some(30), ..facts.clone() }, StopKind::Overlap);
+    stops(&Facts { gap_from: None, ..facts }, StopKind::Overlap);
+}
+
+#[test]
+fn row_11_a_group_that_stands_where_the_last_gap_began_was_not_moved() {
+    assert_eq!(decide(&behind_a_gap()), start(50));
+    assert_eq!(decide(&Facts { intent: promise(45, Some(40)), ..behind_a_gap() }), start(50));
+    let rewound = Decision::Start { from: 50, rewound: true };
+    assert_eq!(decide(&Facts { committed: Some(30), ..behind_a_gap() }), rewound);
+    assert_eq!(decide(&Facts { gap_from: None, ..behind_a_gap() }), rewound);
 }
 
 #[test]
@@ -357,4 +387,172 @@ fn every_guard_has_a_name_of_its_own() {
     let names: std::collections::BTreeSet<&str> = StopKind::ALL.into_iter().map(StopKind::as_str).collect();
     assert_eq!(names.len(), StopKind::ALL.len());
     assert_eq!(Stop::new(StopKind::Doubt, "why").to_string(), "why");
+}
+
+/// Which row of the table holds, written from its text and not from the code: conditions in the order of the rows, each on its own.
+fn row_of(facts: &Facts) -> (&'static str, &'static str) {
+    let (c, e, s, l) = (facts.committed, facts.end, facts.log_start, facts.log_end);
+    let parsed = facts.intent.clone();
+    let m = parsed.clone().ok().flatten().filter(|_| c.is_some()).map(|m| (c.unwrap(), m.to, m.prev));
+    let ids = facts
+        .known_topic_id
+        .iter()
+        .chain(&facts.strange_topic_ids)
+        .cloned()
+        .chain(parsed.clone().ok().flatten().map(|m| m.topic_id));
+    let ranges: Vec<(i64, i64)> = facts.written.iter().map(|w| (w.from, w.to)).collect();
+    let w = ranges.first().copied();
+    let in_gap = |offset: i64| matches!((facts.gap_from, e), (Some(from), Some(end)) if from <= offset && offset < end);
+    if parsed.is_err() || m.is_some_and(|(from, to, _)| to <= from) {
+        return ("3 metadata", "foreign_commit");
+    }
+    if ids.into_iter().any(|id| id != facts.topic_id) {
+        return ("2", "recreated");
+    }
+    if facts.violation.is_some() {
+        return ("3 tables", "inconsistent");
+    }
+    if facts.oldest_prev.is_some() {
+        return ("3 oldest row", "lost_data");
+    }
+    if ranges.len() > 1 {
+        return ("3 many W", "inconsistent");
+    }
+    let begins_by = match (e, c) {
+        (Some(e), _) => e,
+        (None, Some(c)) if c > s => c,
+        (None, _) => s,
+    };
+    if w.is_some_and(|(from, _)| from > begins_by) {
+        return ("3 W behind E", "inconsistent");
+    }
+    let holds = |from: i64, to: i64| facts.rows.is_some_and(|(first, last)| first >= from && last < to);
+    let is_explained = m.is_some_and(|(from, to, _)| holds(from, to)) || w.is_some_and(|(from, to)| holds(from, to));
+    if facts.rows.is_some() && !is_explained {
+        return ("3 rows", "inconsistent");
+    }
+    if [c, m.map(|m| m.1), e, w.map(|w| w.1)].into_iter().flatten().any(|reached| reached > l) {
+        return ("4", "truncated");
+    }
+    if e.is_none() && m.is_some_and(|(_, _, prev)| prev.is_some()) {
+        return ("5", "lost_data");
+    }
+    if matches!((c, e), (Some(c), Some(e)) if c > e) || (c.is_some() && e.is_none() && m.is_none()) {
+        return ("6", "foreign_commit");
+    }
+    if let Some((from, to, _)) = m
+        && (e.is_none() || e == Some(from))
+    {
+        return match w {
+            Some(range) if range != (from, to) => ("8", "inconsistent"),
+            _ if s > from => ("7 gone", "resolve"),
+            _ => ("7", "resolve"),
+        };
+    }
+    if let (Some((from, to, _)), Some(e)) = (m, e)
+        && from < e
+        && e < to
+    {
+        let is_void = in_gap(from) && w.is_none() && facts.rows.is_none();
+        if !is_void {
+            return ("9", "overlap");
+        }
+    }
+    match w {
+        Some((from, _)) if s > from => return ("10 gone", "lost_data"),
+        Some(_) => return ("10", "resolve written"),
+        None => {}
+    }
+    match (e, c) {
+        (Some(e), _) if s > e => ("11 gap", "gap"),
+        (Some(e), Some(c)) if c < e && m.is_none_or(|m| m.1 != e) && !in_gap(c) => ("11 rewound", "start"),
+        (Some(_), _) => ("11", "start"),
+        (None, _) => ("12", "start"),
+    }
+}
+
+/// Every small state, and with it each thing that can be wrong beside offsets.
+fn every_state_and_worse(mut check: impl FnMut(&Facts)) {
+    let foreign = Err(NotAnIntent("a bookmark".into()));
+    let mut seen = 0_u64;
+    every_state(|facts| {
+        check(facts);
+        if let Some(end) = facts.end {
+            (0..end).for_each(|from| check(&Facts { gap_from: Some(from), ..facts.clone() }));
+        }
+        // The rest hides the offsets: not for each of them.
+        seen += 1;
+        if seen % 11 != 0 {
+            return;
+        }
+        let other = || Some("topic-0".to_owned());
+        let intent = facts.intent.clone().map(|intent| intent.map(|intent| Intent { topic_id: "topic-0".into(), ..intent }));
+        let twice = facts.written.iter().cloned().chain(facts.written.iter().map(|w| written(w.to, w.to + 1))).collect();
+        for worse in [
+            Facts { intent: foreign.clone(), ..facts.clone() },
+            Facts { known_topic_id: other(), ..facts.clone() },
+            Facts { strange_topic_ids: other().into_iter().collect(), ..facts.clone() },
+            Facts { intent, ..facts.clone() },
+            Facts { violation: Some("a hole".into()), ..facts.clone() },
+            Facts { violation: Some("a hole".into()), known_topic_id: other(), ..facts.clone() },
+            Facts { oldest_prev: facts.end, ..facts.clone() },
+            Facts { written: twice, ..facts.clone() },
+        ] {
+            check(&worse);
+        }
+    });
+}
+
+#[test]
+fn every_state_is_in_one_row_of_the_table_and_every_row_has_states() {
+    let mut rows = std::collections::BTreeMap::<&str, u64>::new();
+    every_state_and_worse(|facts| {
+        let decided = match decide(facts) {
+            Decision::Start { .. } => "start",
+            Decision::Gap { .. } => "gap",
+            Decision::Resolve { .. } => "resolve",
+            Decision::ResolveWritten(_) => "resolve written",
+            Decision::Stop(stop) => stop.kind.as_str(),
+        };
+        let (row, expected) = row_of(facts);
+        assert_eq!(decided, expected, "row {row}: {facts:?}");
+        if let Decision::Start { rewound, .. } = decide(facts) {
+            assert_eq!(rewound, row == "11 rewound", "{facts:?}");
+        }
+        if let Decision::Resolve { gone, .. } = decide(facts) {
+            assert_eq!(gone, row == "7 gone", "{facts:?}");
+        }
+        *rows.entry(row).or_default() += 1;
+    });
+    let all = [
+        "2",
+        "3 metadata",
+        "3 tables",
+        "3 oldest row",
+        "3 many W",
+        "3 W behind E",
+        "3 rows",
+        "4",
+        "5",
+        "6",
+        "7",
+        "7 gone",
+        "8",
+        "9",
+        "10",
+        "10 gone",
+        "11",
+        "11 gap",
+        "11 rewound",
+        "12",
+    ];
+    assert_eq!(
+        rows.keys().copied().collect::<Vec<_>>(),
+        {
+            let mut all = all.to_vec();
+            all.sort_unstable();
+            all
+        },
+        "{rows:?}"
+    );
 }

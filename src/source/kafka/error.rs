@@ -15,7 +15,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// Whether the configuration must be edited before this can work: refused credentials, a broken certificate.
+    /// Whether the configuration must be edited before this can work: refused credentials, a broken certificate, a session that the
+    /// brokers do not allow.
     pub fn is_configuration(&self) -> bool {
         matches!(
             self.code,
@@ -27,6 +28,7 @@ impl Error {
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::ClusterAuthorizationFailed
                 | RDKafkaErrorCode::InvalidArgument
+                | RDKafkaErrorCode::InvalidSessionTimeout
                 | RDKafkaErrorCode::SSL
         )
     }
@@ -34,5 +36,17 @@ impl Error {
     /// Whether the topic does not exist.
     pub fn is_unknown_topic(&self) -> bool {
         matches!(self.code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_the_brokers_do_not_allow_is_mended_by_editing() {
+        let error = |code| Error { action: "read the events topic", code, text: String::new() };
+        assert!(error(RDKafkaErrorCode::InvalidSessionTimeout).is_configuration());
+        assert!(!error(RDKafkaErrorCode::BrokerTransportFailure).is_configuration());
     }
 }

@@ -56,6 +56,25 @@ pub struct Member {
     pub id: String,
 }
 
+/// Where to read on in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the next record, or one before it.
+    pub offset: i64,
+    /// The leader epoch of the record before it; −1 when unknown. With it librdkafka notices when the log is cut there and written anew,
+    /// without it it cannot.
+    pub leader_epoch: i32,
+}
+
+impl Place {
+    /// A place of which nothing is known that lies before it.
+    pub const fn at(partition: i32, offset: i64) -> Self {
+        Self { partition, offset, leader_epoch: -1 }
+    }
+}
+
 /// A committed offset with its metadata as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
@@ -232,12 +251,12 @@ impl Handle {
         unsafe { rd::rd_kafka_queue_yield(self.queue) }
     }
 
-    /// Reads exactly these partitions from exactly these offsets on.
+    /// Reads exactly these partitions from exactly these places on.
     ///
     /// # Errors
     /// What librdkafka refuses.
-    pub fn assign(&self, offsets: &[(i32, i64)]) -> Result<(), Error> {
-        let list = List::of(&self.topic, offsets);
+    pub fn assign(&self, places: &[Place]) -> Result<(), Error> {
+        let list = List::of_places(&self.topic, places);
         // SAFETY: both live; the list is copied.
         check("assign partitions", unsafe { rd::rd_kafka_assign(self.rk, list.0) })
     }
@@ -375,6 +394,19 @@ impl List {
             let list = rd::rd_kafka_topic_partition_list_new(i32::try_from(offsets.len()).unwrap_or(0));
             for &(partition, offset) in offsets {
                 (*rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), partition)).offset = offset;
+            }
+            Self(list)
+        }
+    }
+
+    fn of_places(topic: &CStr, places: &[Place]) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let list = rd::rd_kafka_topic_partition_list_new(i32::try_from(places.len()).unwrap_or(0));
+            for place in places {
+                let element = rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), place.partition);
+                (*element).offset = place.offset;
+                rd::rd_kafka_topic_partition_set_leader_epoch(element, place.leader_epoch);
             }
             Self(list)
         }

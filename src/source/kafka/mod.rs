@@ -14,7 +14,7 @@ mod topic;
 
 pub use error::Error;
 pub use group::{forget_offsets, members};
-pub use handle::{Committed, Handle, Member, OnRevoke, Polled, Rebalance};
+pub use handle::{Committed, Handle, Member, OnRevoke, Place, Polled, Rebalance};
 pub use offsets::{bounds, offset_of_time};
 pub use scan::{Stretch, scan};
 pub use topic::topic_id;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Error, Handle, Polled};
+use super::{Error, Handle, Place, Polled};
 use crate::model::Record;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -35,10 +35,10 @@ pub fn scan(
 ) -> Result<(), Error> {
     let mut open: BTreeMap<i32, Stretch> =
         stretches.iter().filter(|stretch| stretch.from < stretch.to).map(|stretch| (stretch.partition, *stretch)).collect();
-    let starts: Vec<(i32, i64)> = stretches
+    let starts: Vec<Place> = stretches
         .iter()
         .filter(|stretch| open.contains_key(&stretch.partition))
-        .map(|stretch| (stretch.partition, stretch.from))
+        .map(|stretch| Place::at(stretch.partition, stretch.from))
         .collect();
     handle.assign(&starts)?;
     let (mut heard, mut failed, mut goes_on) = (Instant::now(), None, true);

@@ -5,6 +5,9 @@
 //! had. Rows of `rejected_events` are placed by their records' timestamps, which nothing bounds on a topic with `CreateTime`: there only
 //! rows too many are a finding.
 //!
+//! Batches that were written while the log was off have no row in it, which is no loss either: instances write down whether it is on, in
+//! `settings`. Until a day after it was turned on they may still be restarted one after the other.
+//!
 //! Of `usage_log` the check asks only what the projection `by_batch` keeps: with a filter on another column it would read every event of a
 //! month whenever a partition is assigned.
 
@@ -33,9 +36,12 @@ struct Span {
     settings: &'static str,
 }
 
-/// Those of which witnesses are kept.
+/// Those of which witnesses are kept, and what lies behind the first of them: clocks differ, so that a batch may look older than the one
+/// before it.
 const LAST_MONTH: Span = Span {
-    these: "written_at >= now() - INTERVAL 29 DAY",
+    these: "offset_from >= (SELECT if(count() = 0, toInt64(9223372036854775807), min(offset_from)) FROM batches \
+            WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} \
+            AND written_at >= now() - INTERVAL 29 DAY)",
     first: "(SELECT if(count() = 0, toInt64(0), min(offset_from)) FROM part_batches)",
     next: "(SELECT if(count() = 0, toInt64(0), max(offset_to)) FROM part_batches)",
     findings_max: 1,
@@ -111,9 +117,12 @@ WITH
   part_batches AS (
     SELECT offset_from, offset_to, accepted, rejected, digest, toString(kind) AS kind, record_time_max,
       written_at >= now() - INTERVAL 29 DAY AS witnessed,
+      written_at < log_on + INTERVAL 1 DAY AND log_off > toDateTime64(0, 3, 'UTC') AS without_log,
       concat(source_epoch, '/', topic, '/', toString(partition), '/', topic_id, '/', toString(offset_from), '-', toString(offset_to)) AS batch
     FROM batches WHERE source_epoch = {{epoch:String}} AND topic = {{topic:String}} AND partition = {{partition:Int32}}
       AND {these}),
+  (SELECT max(set_at) FROM settings WHERE name = 'usage_log_days' AND value = '0') AS log_off,
+  (SELECT if(count() = 0, now64(3), min(set_at)) FROM settings WHERE name = 'usage_log_days' AND value != '0' AND set_at > log_off) AS log_on,
   {first} AS offset_first,
   {next} AS offset_next,
   logged AS (
@@ -126,26 +135,29 @@ WITH
     FROM rejected_events WHERE source_epoch = {{epoch:String}} AND topic = {{topic:String}} AND partition = {{partition:Int32}}
       AND offset >= offset_first AND offset < offset_next GROUP BY digest),
   hourly AS (
-    SELECT batch, groupUniqArray(month) AS months, min(first) AS first_day, max(blocks) AS blocks FROM (
-      SELECT batch, toYYYYMM(day) AS month, min(h.day) AS first, sum(h.blocks) AS blocks FROM usage_hourly AS h
+    SELECT batch, groupUniqArray(month) AS months, min(first) AS first_day, max(blocks) AS blocks, min(least) AS digest_least, max(greatest) AS digest_greatest FROM (
+      SELECT batch, toYYYYMM(day) AS month, min(h.day) AS first, sum(h.blocks) AS blocks, min(h.digest) AS least, max(h.digest) AS greatest FROM usage_hourly AS h
       WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
         AND startsWith(batch, {{prefix:String}}) GROUP BY batch, month) GROUP BY batch),
   users AS (
-    SELECT batch, max(blocks) AS blocks FROM (
-      SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks FROM session_users AS u
+    SELECT batch, groupUniqArray(month) AS months, max(blocks) AS blocks, min(least) AS digest_least, max(greatest) AS digest_greatest FROM (
+      SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks, min(u.digest) AS least, max(u.digest) AS greatest FROM session_users AS u
       WHERE account = '' AND session_start = toDateTime(0, 'UTC') AND platform = '' AND startsWith(batch, {{prefix:String}})
       GROUP BY batch, month) GROUP BY batch)
 SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS finding FROM (
   SELECT b.offset_from AS at, b.offset_to AS behind, multiIf(
       h.blocks > 1, 'usage_hourly holds a block of the batch twice',
       u.blocks > 1, 'session_users holds a block of the batch twice',
+      h.batch != '' AND (h.digest_least != b.digest OR h.digest_greatest != b.digest), 'usage_hourly holds a block of the batch with another digest',
+      u.batch != '' AND (u.digest_least != b.digest OR u.digest_greatest != b.digest), 'session_users holds a block of the batch with another digest',
       l.rows > b.accepted, concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
-      {{log_days:UInt32}} > 0 AND b.accepted > 0 AND l.rows < b.accepted AND h.batch != '' AND h.first_day + {{log_days:UInt32}} > today() + 1,
+      {{log_days:UInt32}} > 0 AND b.accepted > 0 AND l.rows < b.accepted AND NOT (b.without_log AND l.rows = 0) AND h.batch != '' AND h.first_day + {{log_days:UInt32}} > today() + 1,
         concat('usage_log holds ', toString(l.rows), ' rows, accepted were ', toString(b.accepted)),
       l.rows > 0 AND (l.least < b.offset_from OR l.greatest >= b.offset_to), 'usage_log holds rows of its digest outside of it',
       b.witnessed AND b.accepted > 0 AND h.batch = '', 'usage_hourly has no witness of the batch',
       b.witnessed AND NOT hasAll(h.months, l.months), 'usage_hourly has no witness of a month that usage_log has',
       b.witnessed AND l.with_user > 0 AND u.batch = '', 'session_users has no witness of the batch',
+      b.witnessed AND NOT hasAll(u.months, l.months), 'session_users has no witness of a month that usage_log has',
       r.rows > b.rejected, concat('rejected_events holds ', toString(r.rows), ' rows, rejected were ', toString(b.rejected)),
       {{append_time:UInt8}} = 1 AND r.rows < b.rejected AND b.record_time_max > now() - toIntervalDay(intDiv({{rejected_days:UInt32}}, 2)),
         concat('rejected_events holds ', toString(r.rows), ' rows, rejected were ', toString(b.rejected)),
@@ -156,13 +168,19 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
   LEFT JOIN refused AS r ON b.digest = r.digest
   LEFT JOIN hourly AS h ON b.batch = h.batch
   LEFT JOIN users AS u ON b.batch = u.batch
-  WHERE b.kind = 'batch' AND b.accepted + b.rejected > 0 AND b.offset_to <= offset_next
+  WHERE b.kind = 'batch' AND b.offset_to <= offset_next
   UNION ALL
   SELECT least AS at, greatest + 1 AS behind, 'usage_log holds rows that no batch there has' AS what FROM logged
   WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
   UNION ALL
   SELECT least AS at, greatest + 1 AS behind, 'rejected_events holds rows that no batch there has' AS what FROM refused
   WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
+  UNION ALL
+  SELECT toInt64OrZero(range[1]) AS at, toInt64OrZero(range[2]) AS behind, concat(table, ' holds a block that no batch there has') AS what FROM (
+    SELECT 'usage_hourly' AS table, batch, splitByChar('-', splitByChar('/', batch)[5]) AS range FROM hourly
+    UNION ALL
+    SELECT 'session_users' AS table, batch, splitByChar('-', splitByChar('/', batch)[5]) AS range FROM users
+  ) WHERE at >= offset_first AND at < offset_next AND batch NOT IN (SELECT batch FROM part_batches WHERE kind = 'batch')
 ) WHERE what != '' ORDER BY at LIMIT {findings_max}
 SETTINGS {settings}");
         let prefix = format!("{}/{}/{}/", check.source_epoch, check.topic, check.partition);

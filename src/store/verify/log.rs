@@ -56,6 +56,8 @@ pub struct Duplicates {
     pub named: Vec<(String, String, String, u64)>,
 }
 
+/// Users that a set holds before it becomes an estimate.
+const EXACT_MAX: u64 = 4_096;
 /// Events that are looked at in one question, when days allow it.
 const SPAN_EVENTS_MAX: u64 = 2_000_000;
 const SPAN_DAYS_MAX: i64 = 31;
@@ -246,7 +248,7 @@ impl Store {
             place: format!("account {}, platform {}, session of {} UTC", row.account, row.platform, row.start),
             what: format!("session_users has {there} {what}, usage_log {logged}"),
         };
-        let users = rows.iter().filter(|row| row.users != row.log_users);
+        let users = rows.iter().filter(|row| counts_differ(row.users, row.log_users));
         let events = rows.iter().filter(|row| row.events != row.log_events);
         Ok((
             users.map(|row| difference(row, "unique users", row.users, row.log_users)).collect(),
@@ -318,6 +320,12 @@ impl Store {
     }
 }
 
+/// With exactly as many users as are counted exactly, the order of merges decides whether the count is estimated already.
+fn counts_differ(merged: u64, logged: u64) -> bool {
+    let is_border = (merged == EXACT_MAX || logged == EXACT_MAX) && merged.abs_diff(logged) <= EXACT_MAX / 50;
+    merged != logged && !is_border
+}
+
 /// `0.5 more`, `3 less`.
 fn signed(difference: &str) -> String {
     difference.strip_prefix('-').map_or_else(|| format!("{difference} more"), |size| format!("{size} less"))
@@ -326,6 +334,12 @@ fn signed(difference: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn at_the_border_of_exactness_an_estimate_is_no_difference() {
+        assert!(counts_differ(2, 1) && counts_differ(4_095, 4_105) && counts_differ(4_096, 5_000));
+        assert!(!counts_differ(4_096, 4_105) && !counts_differ(4_090, 4_096) && !counts_differ(7, 7));
+    }
 
     #[test]
     fn a_difference_is_more_or_less() {

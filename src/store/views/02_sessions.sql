@@ -1,11 +1,15 @@
 -- Not for analysts: how far the log was read. read_to: every partition of the newest source epochs has processed all records older than
--- it. closed_to: a session that ended by then is closed, late events included; before anything was read it lies before every session.
+-- it: by its newest record, or because it was seen to be read to its end. closed_to: a session that ended by then is closed, late events included; before anything was read it lies before every session.
 CREATE OR REPLACE VIEW progress AS
 SELECT read_to, lateness_seconds, subtractSeconds(read_to, lateness_seconds) AS closed_to
 FROM (
   SELECT
     ifNull((SELECT min(t) FROM (
-      SELECT max(record_time_max) AS t FROM batches
+      SELECT max(t) AS t FROM (
+        SELECT source_epoch, topic, partition, max(record_time_max) AS t FROM batches GROUP BY source_epoch, topic, partition
+        UNION ALL
+        SELECT source_epoch, topic, partition, argMax(e.read_to, e.seen_at) AS t FROM log_ends AS e GROUP BY source_epoch, topic, partition
+      )
       WHERE (topic, source_epoch) IN (SELECT topic, argMax(source_epoch, (toUInt64OrZero(source_epoch), since)) FROM sources GROUP BY topic)
       GROUP BY source_epoch, topic, partition)), toDateTime64(0, 3, 'UTC')) AS read_to,
     ifNull((SELECT toUInt32OrZero(argMax(value, set_at)) FROM settings WHERE name = 'lateness_seconds' HAVING count() > 0), 172800) AS lateness_seconds

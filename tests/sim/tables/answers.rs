@@ -171,6 +171,7 @@ fn batch_end(batches: &[Arc<Part>], of: Of<'_>) -> Option<BatchEnd> {
     Some(BatchEnd {
         offset_to: newest.offset_to,
         offset_from: newest.offset_from,
+        gap_from: gap_from(&rows),
         topic_id: newest.topic_id.clone(),
         leader_epoch: newest.leader_epoch,
         received: newest.received,
@@ -181,6 +182,11 @@ fn batch_end(batches: &[Arc<Part>], of: Of<'_>) -> Option<BatchEnd> {
         overlap_offsets: overlaps,
         broken_prevs: broken,
     })
+}
+
+/// Where the gaps begin with which the rows end.
+fn gap_from(rows: &[&BatchesRow]) -> Option<i64> {
+    rows.iter().rev().take_while(|row| row.kind == "gap").last().map(|row| row.offset_from)
 }
 
 /// `Store::end_of_batches`.
@@ -257,6 +263,7 @@ impl Found {
 struct Seen {
     by_month: BTreeMap<u32, u64>,
     first_day: u16,
+    digests: BTreeSet<u64>,
 }
 
 fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTreeMap<&'a str, Seen> {
@@ -264,6 +271,7 @@ fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTree
     for row in witnesses.filter(|row| row.batch.starts_with(prefix)) {
         let entry = seen.entry(row.batch).or_insert_with(|| Seen { first_day: row.day, ..Seen::default() });
         entry.first_day = entry.first_day.min(row.day);
+        entry.digests.insert(row.digest);
         *entry.by_month.entry(month_of_day(row.day)).or_default() += row.blocks;
     }
     seen
@@ -273,8 +281,9 @@ fn seen<'a>(witnesses: impl Iterator<Item = Witness<'a>>, prefix: &str) -> BTree
 pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, String)> {
     let of = Of { source_epoch: check.source_epoch, topic: check.topic, partition: check.partition };
     let now_s = now.seconds();
-    let young = |row: &&BatchesRow| row.written_at >= (now_s - 29 * DAY_S) * 1000;
-    let batches: Vec<&BatchesRow> = of_partition(&view.batches, of).filter(young).collect();
+    let is_young = |row: &BatchesRow| row.written_at >= (now_s - 29 * DAY_S) * 1000;
+    let oldest = of_partition(&view.batches, of).filter(|row| is_young(row)).map(|row| row.offset_from).min().unwrap_or(i64::MAX);
+    let batches: Vec<&BatchesRow> = of_partition(&view.batches, of).filter(|row| row.offset_from >= oldest).collect();
     let first = batches.iter().map(|row| row.offset_from).min().unwrap_or(0);
     let next = batches.iter().map(|row| row.offset_to).max().unwrap_or(0);
     let mut logged: BTreeMap<u64, Found> = BTreeMap::new();
@@ -296,12 +305,13 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
     let users = seen(session_witnesses(&view.sessions), &prefix);
     let nothing = Found::default();
     let mut findings = Vec::new();
-    for row in batches.iter().filter(|row| row.kind == "batch" && row.accepted + row.rejected > 0) {
+    for row in batches.iter().filter(|row| row.kind == "batch") {
         let l = logged.get(&row.digest).unwrap_or(&nothing);
         let r = refused.get(&row.digest).unwrap_or(&nothing);
         let batch = format!("{prefix}{}/{}-{}", row.topic_id, row.offset_from, row.offset_to);
         let (h, u) = (hourly.get(batch.as_str()), users.get(batch.as_str()));
         let twice = |seen: Option<&Seen>| seen.is_some_and(|seen| seen.by_month.values().any(|&blocks| blocks > 1));
+        let differs = |seen: Option<&Seen>| seen.is_some_and(|seen| seen.digests.iter().any(|&digest| digest != row.digest));
         let logs = || format!("usage_log holds {} rows, accepted were {}", l.rows, row.accepted);
         let refusals = || format!("rejected_events holds {} rows, rejected were {}", r.rows, row.rejected);
         let is_outside = |found: &Found| found.rows > 0 && (found.least < row.offset_from || found.greatest >= row.offset_to);
@@ -311,20 +321,29 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         });
         let rejects_are_young =
             check.log_append_time && row.record_time_max > (now_s - i64::from(check.rejected_keep_days / 2) * DAY_S) * 1000;
+        let lacks_month =
+            |seen: Option<&Seen>| l.months.iter().any(|month| seen.is_none_or(|seen| !seen.by_month.contains_key(month)));
+        let witnessed = is_young(row);
         let what = if twice(h) {
             "usage_hourly holds a block of the batch twice".to_owned()
         } else if twice(u) {
             "session_users holds a block of the batch twice".to_owned()
+        } else if differs(h) {
+            "usage_hourly holds a block of the batch with another digest".to_owned()
+        } else if differs(u) {
+            "session_users holds a block of the batch with another digest".to_owned()
         } else if l.rows > row.accepted || row.accepted > 0 && l.rows < row.accepted && log_is_young {
             logs()
         } else if is_outside(l) {
             "usage_log holds rows of its digest outside of it".to_owned()
-        } else if row.accepted > 0 && h.is_none() {
+        } else if witnessed && row.accepted > 0 && h.is_none() {
             "usage_hourly has no witness of the batch".to_owned()
-        } else if l.months.iter().any(|month| h.is_none_or(|h| !h.by_month.contains_key(month))) {
+        } else if witnessed && lacks_month(h) {
             "usage_hourly has no witness of a month that usage_log has".to_owned()
-        } else if l.with_user > 0 && u.is_none() {
+        } else if witnessed && l.with_user > 0 && u.is_none() {
             "session_users has no witness of the batch".to_owned()
+        } else if witnessed && lacks_month(u) {
+            "session_users has no witness of a month that usage_log has".to_owned()
         } else if r.rows > row.rejected || r.rows < row.rejected && rejects_are_young {
             refusals()
         } else if is_outside(r) {
@@ -340,6 +359,20 @@ pub fn findings(view: &View, check: &Check<'_>, now: Timestamp) -> Vec<(i64, Str
         findings.extend(
             strange.map(|(_, found)| (found.least, found.greatest + 1, format!("{table} holds rows that no batch there has"))),
         );
+    }
+    let names: BTreeSet<String> = batches
+        .iter()
+        .filter(|row| row.kind == "batch")
+        .map(|row| format!("{prefix}{}/{}-{}", row.topic_id, row.offset_from, row.offset_to))
+        .collect();
+    for (table, seen) in [("usage_hourly", &hourly), ("session_users", &users)] {
+        for batch in seen.keys().filter(|batch| !names.contains(**batch)) {
+            let range = batch.rsplit('/').next().and_then(|range| range.split_once('-'));
+            let Some((from, to)) = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?))) else { continue };
+            if (first..next).contains(&from) {
+                findings.push((from, to, format!("{table} holds a block that no batch there has")));
+            }
+        }
     }
     findings.sort();
     findings.into_iter().map(|(at, behind, what)| (at, format!("offsets {at}-{behind}: {what}"))).collect()

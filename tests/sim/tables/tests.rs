@@ -9,7 +9,7 @@ use farebox::engine::{Batch, Intent};
 use farebox::model::{Month, Timestamp};
 use farebox::runtime::world::{Clock, Tables};
 use farebox::sink::{self, BatchKind, BatchRow, Block, Stamp, Table, batches_row, blocks};
-use farebox::store::{Insert, Range, Stop};
+use farebox::store::{Check, Insert, Range, Stop};
 use tokio::time::{Instant, timeout};
 
 use super::forming::{Forming, origin};
@@ -390,4 +390,37 @@ async fn what_was_written_is_read_back_as_witnesses_rows_and_sums() {
     assert_eq!((events, server.usage_log().len() as u64), (intent.counts.accepted, intent.counts.accepted));
     assert_eq!(server.rejected_events().len() as u64, intent.counts.rejected);
     assert!(server.session_users().values().all(|(users, events)| users.len() as u64 <= *events));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_of_a_range_that_was_never_finished_is_a_finding() {
+    for table in [Table::SessionUsers, Table::UsageHourly, Table::UsageLog] {
+        let server = Server::new();
+        let client = client(&server, Vec::new());
+        let mut forming = Forming::new(9, NOW, 0);
+        let promised = forming.batch(3);
+        let mut forming = Forming::new(9, NOW, 0);
+        let written = forming.batch(8);
+        let next = forming.batch(8);
+        for batch in [&written, &next] {
+            let prev = (batch.from > 0).then_some(batch.from);
+            for block in blocks(&batch.rows, &origin(0), &stamp(batch)).iter().chain([&row_of(batch, prev)]) {
+                assert!(matches!(client.insert(block, &block.token).await, Insert::Done));
+            }
+        }
+        let check = Check {
+            source_epoch: "1",
+            topic: "usage.events",
+            partition: 0,
+            usage_log_keep_days: 400,
+            rejected_keep_days: 90,
+            log_append_time: true,
+        };
+        assert_eq!(client.row3_violations(&check).await.unwrap(), None);
+        // What a process sent before the group forgot its promise, and another wrote the range otherwise.
+        let late = blocks(&promised.rows, &origin(0), &stamp(&promised)).into_iter().find(|block| block.table == table).unwrap();
+        assert!(matches!(client.insert(&late, &late.token).await, Insert::Done));
+        let finding = client.row3_violations(&check).await.unwrap();
+        assert!(finding.as_ref().is_some_and(|finding| finding.contains(table.name())), "{table}: {finding:?}");
+    }
 }

@@ -66,6 +66,12 @@ impl ClickHouse {
         self.engine = None;
     }
 
+    /// Whether it ended without being asked to.
+    pub fn died(&mut self) -> bool {
+        let engine = self.engine.as_mut().expect("the engine was started");
+        engine.died().expect("look after ClickHouse").is_some()
+    }
+
     /// Its process, while it was not killed.
     pub fn pid(&self) -> Option<u32> {
         self.engine.as_ref().map(Embedded::pid)
