@@ -85,8 +85,7 @@ fn rejected_events_are_listed_shown_whole_and_charged_once_when_they_are_sent_ag
     assert!(farebox.run(&["rejected", "list"]).expect_success().stdout.contains("0/3"));
 
     // Each as it was sent: from the dead letters, and the long one from where it lay.
-    for offset in 1..8_usize {
-        let message = &sent[offset];
+    for (offset, message) in sent.iter().enumerate().take(8).skip(1) {
         let shown = rows(&json(&farebox, &["show", &format!("0/{offset}")]).expect_success()).remove(0);
         assert_eq!(shown["value"], String::from_utf8_lossy(message.value.as_deref().unwrap()).into_owned(), "{offset}");
         let key = message.key.as_deref().map_or(Value::Null, |key| json!(String::from_utf8_lossy(key)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use farebox::book::{self, Row};
 use farebox::model::{Month, Timestamp};
-use farebox::store::{Check, Disposition, Error, Insert, Migrate, Range, SchemaStatus, Settings, Stop, Store, Unique};
+use farebox::store::{Check, Disposition, End, Error, Insert, Migrate, Range, SchemaStatus, Settings, Stop, Store, Unique};
 use serde::{Deserialize, Serialize};
 
 use crate::servers::{ClickHouse, unique};
@@ -377,7 +377,8 @@ fn of_old_batches_the_decision_knows_the_first_and_verify_knows_all() {
     let end = batches(500, month);
     assert_eq!((end.offset_to, end.oldest_from, end.hole_offsets, end.broken_prevs), (30_100, 0, 0, 0));
     // What is older is for `verify`.
-    let whole = End { source_epoch: epoch.into(), topic: topic.into(), in_partition: 0, next: 30_100 };
+    let whole =
+        End { source_epoch: epoch.into(), topic: topic.into(), in_partition: 0, offset_to: 30_100, batches: 3_010, accepted: 0 };
     let found = wait(store.conservation(&whole)).unwrap().findings;
     assert!(found.iter().any(|finding| finding.contains("5000-5010")), "{found:?}");
 }

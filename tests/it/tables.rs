@@ -47,12 +47,15 @@ fn settings(database: &str) -> Settings {
     }
 }
 
+/// A range, its months, and the times of its records.
+type Written = (Stamp, Vec<Month>, Option<(Timestamp, Timestamp)>);
+
 /// Both servers, and the ranges that were written.
 struct Both {
     real: Store,
     server: Server,
     memory: Client,
-    ranges: Vec<(Stamp, Vec<Month>, Option<(Timestamp, Timestamp)>)>,
+    ranges: Vec<Written>,
 }
 
 impl Both {
@@ -127,7 +130,7 @@ impl Both {
                 received,
             };
             let first = &months[..months.len().min(1)];
-            for range in [range(months, *received), if seed % 2 == 0 { range(&[], None) } else { range(first, None) }] {
+            for range in [range(months, *received), if seed.is_multiple_of(2) { range(&[], None) } else { range(first, None) }] {
                 let mut real = self.real.witnesses(&range).await.unwrap();
                 real.sort_by(|a, b| (&a.table, a.month).cmp(&(&b.table, b.month)));
                 assert_eq!(real, self.memory.witnesses(&range).await.unwrap(), "seed {seed}: {range:?}");

@@ -16,8 +16,8 @@ pub struct Traced {
 }
 
 impl Traced {
-    /// Around `inner`, when anybody listens.
-    pub fn new(inner: Arc<dyn Tables>, name: String) -> Arc<dyn Tables> {
+    /// Wraps `inner`, when anybody listens.
+    pub fn around(inner: Arc<dyn Tables>, name: String) -> Arc<dyn Tables> {
         if tracing::enabled!(tracing::Level::DEBUG) { Arc::new(Self { inner, name }) } else { inner }
     }
 

@@ -169,7 +169,7 @@ impl World {
         info!(name, "started");
         let clock = Arc::new(ClockOf(Arc::clone(&self.broker)));
         let client: Client = self.server.client(Arc::clone(&self.plan) as _, clock);
-        let tables = Traced::new(self.planted.tables(Arc::new(client)), name.clone());
+        let tables = Traced::around(self.planted.tables(Arc::new(client)), name.clone());
         let setting = Setting {
             broker: Arc::clone(&self.broker),
             tables,

@@ -482,7 +482,7 @@ fn every_state_and_worse(mut check: impl FnMut(&Facts)) {
         }
         // The rest hides the offsets: not for each of them.
         seen += 1;
-        if seen % 11 != 0 {
+        if !seen.is_multiple_of(11) {
             return;
         }
         let other = || Some("topic-0".to_owned());

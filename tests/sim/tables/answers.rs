@@ -134,7 +134,8 @@ pub fn facts(view: &View, of: Of<'_>) -> Facts {
     let refused = rejected_rows(&view.rejected)
         .filter(|row| of.has(&row.source_epoch, &row.topic, row.partition) && row.offset >= end)
         .map(|row| ("rejected_events", row.digest, row.offset, month_of_moment(row.received_at), None));
-    let mut log: BTreeMap<(&str, u64), Vec<(i64, u32, Option<u64>)>> = BTreeMap::new();
+    type Row = (i64, u32, Option<u64>);
+    let mut log: BTreeMap<(&str, u64), Vec<Row>> = BTreeMap::new();
     for (table, digest, offset, month, version) in logged.chain(refused) {
         log.entry((table, digest)).or_default().push((offset, month, version));
     }

@@ -1,5 +1,6 @@
 //! Entries that are unique by key: stops and sources, stored by the rule of `store::unique`.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use farebox::store::{Error, Insert, Source, Stop};
@@ -39,7 +40,7 @@ pub fn key_of_stop(stop: &Stop) -> String {
 
 /// The newest of each partition and source epoch, when it is not cleared.
 pub fn standing(mut stops: Vec<Stop>) -> Vec<Stop> {
-    stops.sort_by(|a, b| (b.at, b.cleared).cmp(&(a.at, a.cleared)));
+    stops.sort_by_key(|stop| Reverse((stop.at, stop.cleared)));
     let mut newest: Vec<Stop> = Vec::new();
     for stop in stops {
         if newest.iter().all(|seen| (seen.partition, &seen.source_epoch) != (stop.partition, &stop.source_epoch)) {
