@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::begin::{self, Begun};
 use super::gather;
-use super::log::PartitionLog;
+use super::log::{CommitFailed, PartitionLog};
 use super::patience::Patience;
 use super::progress::Standing;
 use super::reader::{Reader, Step};
@@ -79,9 +79,17 @@ async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared
     let _stopped = shared.metrics.stopped();
     if is_new {
         let mut patience = Patience::default();
-        while let Err(error) = remember(reader, stop, shared).await {
-            if patience.is_worth_telling() {
-                warn!(partition, error = format!("{error:#}"), "could not remember the stop; trying again");
+        loop {
+            match remember(reader, stop, shared).await {
+                Ok(true) => break,
+                Ok(false) => {
+                    warn!(partition, "the partition was taken away meanwhile; its new owner looks for itself");
+                    return reader.link().rejoin();
+                }
+                Err(error) if patience.is_worth_telling() => {
+                    warn!(partition, error = format!("{error:#}"), "could not remember the stop; trying again");
+                }
+                Err(_) => {}
             }
             patience.wait().await;
         }
@@ -89,9 +97,20 @@ async fn stand_still(reader: &Reader, stop: &Stop, is_new: bool, shared: &Shared
     shared.drained().await;
 }
 
-async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Result<()> {
-    let (origin, _) = gather::origin(reader.link(), shared).await?;
-    Ok(shared.remember_stop(&origin, stop).await?)
+/// Writes the stop down, as the partition's owner; `false`: it is not ours any more, and what stopped us may be its new owner at work.
+async fn remember(reader: &Reader, stop: &Stop, shared: &Shared) -> anyhow::Result<bool> {
+    let link = reader.link();
+    let (origin, _) = gather::origin(link, shared).await?;
+    // What is committed, once more: it changes nothing, and only the owner's generation may.
+    let committed = link.questions().committed(link.partition()).await?;
+    if let Some((offset, metadata)) = committed.and_then(|known| Some((known.offset, String::from_utf8(known.metadata).ok()?))) {
+        match link.commit(offset, metadata).await {
+            Err(CommitFailed::Fenced) => return Ok(false),
+            committed => committed?,
+        }
+    }
+    shared.remember_stop(&origin, stop).await?;
+    Ok(true)
 }
 
 async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
