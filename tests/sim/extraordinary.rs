@@ -54,7 +54,7 @@ pub fn happen(world: &mut World, kind: &str, partition: i32) -> bool {
             true
         }
         "truncate" => {
-            let more = {
+            let (cut, more) = {
                 let mut state = broker.state();
                 let log = &mut state.logs[index];
                 if log.end() <= log.start {
@@ -64,8 +64,9 @@ pub fn happen(world: &mut World, kind: &str, partition: i32) -> bool {
                 info!(cut, end = log.end(), "cut");
                 log.entries.truncate(usize::try_from(cut).unwrap_or(0));
                 log.epoch += 1;
-                if dice.chance(500) { dice.below(7) } else { 0 }
+                (cut, if dice.chance(500) { dice.below(7) } else { 0 })
             };
+            world.cuts.push((index, cut));
             (0..more).for_each(|_| world.append(index));
             true
         }

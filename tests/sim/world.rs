@@ -23,6 +23,7 @@ use super::planted::Planted;
 use super::prices;
 use super::rates::Rates;
 use super::tables::faults::{Plan, Rates as TableRates};
+use super::tables::rows::BatchesRow;
 use super::tables::state::Snapshot;
 use super::tables::{Client, Server};
 use super::traced::Traced;
@@ -53,6 +54,8 @@ pub struct World {
     pub problems: Arc<Mutex<Vec<String>>>,
     /// Extraordinary things that happened.
     pub extraordinary: Vec<&'static str>,
+    /// Where logs were cut: the partition, and the first offset that was lost.
+    pub cuts: Vec<(usize, i64)>,
     planted: Planted,
     window: dedupe::Limits,
     plan: Arc<Plan>,
@@ -113,6 +116,7 @@ impl World {
             letters,
             problems: Arc::default(),
             extraordinary: Vec::new(),
+            cuts: Vec::new(),
             planted,
             window: rules.window,
             rules,
@@ -412,9 +416,16 @@ impl World {
         None
     }
 
-    /// Whether the log was cut and retention went on over it: what would tell of the first is gone then.
+    /// Whether a log was cut and retention took what would tell of it: records that nobody had read, or the beginning of the very batch that
+    /// was cut, whose records can be counted no more.
     pub fn may_go_unnoticed(&self) -> bool {
-        ["truncate", "eat"].iter().all(|kind| self.extraordinary.contains(kind))
+        let state = self.broker.state();
+        let is_uncountable = |&(index, cut): &(usize, i64)| {
+            let of_cut =
+                |row: &BatchesRow| usize::try_from(row.partition) == Ok(index) && row.offset_from <= cut && cut < row.offset_to;
+            self.server.batches().iter().any(|row| of_cut(row) && row.offset_from < state.logs[index].start)
+        };
+        ["truncate", "eat"].iter().all(|kind| self.extraordinary.contains(kind)) || self.cuts.iter().any(is_uncountable)
     }
 
     pub fn problem(&self) -> Option<String> {
