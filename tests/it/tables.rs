@@ -256,7 +256,7 @@ async fn history(both: &mut Both, seed: u64, kinds: &mut BTreeSet<String>) {
         let wrong = if number == which { wrong } else { Wrong::Nothing };
         let mut origin = Origin { topic: topic.clone(), ..origin(0) };
         if matches!(wrong, Wrong::TopicId) {
-            origin.topic_id = "another".into();
+            origin.topic_id = "an/other".into();
         }
         let stamp = stamp(&batch, rng.random_range(1..3));
         for block in blocks(&batch.rows, &origin, &stamp) {

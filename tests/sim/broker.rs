@@ -292,7 +292,7 @@ impl State {
 
     /// A partition's log in the life of the topic that has this id.
     pub fn log_of(&self, topic_id: &str, partition: usize) -> Option<&Log> {
-        let number: u32 = topic_id.strip_prefix("topic-")?.parse().ok()?;
+        let number: u32 = topic_id.strip_prefix("topic/")?.parse().ok()?;
         if number == self.topic_id { self.logs.get(partition) } else { self.past.get(&number)?.get(partition) }
     }
 

@@ -105,5 +105,5 @@ impl Forming {
 
 /// Where such batches come from.
 pub fn origin(partition: i32) -> sink::Origin {
-    sink::Origin { source_epoch: "1".into(), topic: "usage.events".into(), partition, topic_id: "aB-_9".into() }
+    sink::Origin { source_epoch: "1".into(), topic: "usage.events".into(), partition, topic_id: "aB/+9".into() }
 }

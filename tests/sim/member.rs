@@ -280,7 +280,7 @@ fn index(partition: i32) -> usize {
 impl Questions for SimQuestions {
     async fn topic_id(&self) -> Result<String, Error> {
         let is_always_the_same = self.planted == Planted::NoTopicId;
-        self.ask("describe the topic", |state| format!("topic-{}", if is_always_the_same { 1 } else { state.topic_id })).await
+        self.ask("describe the topic", |state| format!("topic/{}", if is_always_the_same { 1 } else { state.topic_id })).await
     }
 
     async fn committed(&self, partition: i32) -> Result<Option<Committed>, Error> {

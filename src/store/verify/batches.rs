@@ -177,9 +177,9 @@ SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS fi
   WHERE digest NOT IN (SELECT digest FROM part_batches WHERE kind = 'batch')
   UNION ALL
   SELECT toInt64OrZero(range[1]) AS at, toInt64OrZero(range[2]) AS behind, concat(table, ' holds a block that no batch there has') AS what FROM (
-    SELECT 'usage_hourly' AS table, batch, splitByChar('-', splitByChar('/', batch)[5]) AS range FROM hourly
+    SELECT 'usage_hourly' AS table, batch, splitByChar('-', splitByChar('/', batch)[-1]) AS range FROM hourly
     UNION ALL
-    SELECT 'session_users' AS table, batch, splitByChar('-', splitByChar('/', batch)[5]) AS range FROM users
+    SELECT 'session_users' AS table, batch, splitByChar('-', splitByChar('/', batch)[-1]) AS range FROM users
   ) WHERE at >= offset_first AND at < offset_next AND batch NOT IN (SELECT batch FROM part_batches WHERE kind = 'batch')
 ) WHERE what != '' ORDER BY at LIMIT {findings_max}
 SETTINGS {settings}");

@@ -97,7 +97,7 @@ fn session_witnesses(parts: &[Arc<Part>]) -> impl Iterator<Item = Witness<'_>> {
 
 /// The start of the range that a witness names; 0 when it names none.
 fn from_of(batch: &str) -> i64 {
-    let range = batch.split('/').nth(4).unwrap_or_default();
+    let range = batch.rsplit('/').next().unwrap_or_default();
     range.split('-').next().and_then(|from| from.parse().ok()).unwrap_or(0)
 }
 
@@ -112,10 +112,11 @@ pub fn facts(view: &View, of: Of<'_>) -> Facts {
     let mut ranges: BTreeMap<(i64, i64, String), Vec<Witness<'_>>> = BTreeMap::new();
     let witnesses = hourly_witnesses(&view.hourly).chain(session_witnesses(&view.sessions));
     for witness in witnesses.filter(|row| row.batch.starts_with(&prefix) && from_of(row.batch) >= end) {
-        let mut parts = witness.batch.rsplitn(3, '/');
-        let range = parts.next().and_then(|range| range.split_once('-')).expect("a batch's name");
-        let (from, to) = (range.0.parse().expect("an offset"), range.1.parse().expect("an offset"));
-        let topic_id = parts.next().expect("a topic's id").to_owned();
+        // A topic's id may hold slashes of its own.
+        let (origin, range) = witness.batch.rsplit_once('/').expect("a batch's name");
+        let (from, to) = range.split_once('-').expect("a range");
+        let (from, to) = (from.parse().expect("an offset"), to.parse().expect("an offset"));
+        let topic_id = origin.splitn(4, '/').nth(3).expect("a topic's id").to_owned();
         ranges.entry((from, to, topic_id)).or_default().push(witness);
     }
     let witnesses = ranges.into_iter().map(|((from, to, topic_id), rows)| {

@@ -356,7 +356,7 @@ async fn what_was_written_is_read_back_as_witnesses_rows_and_sums() {
     let client = client(&server, Vec::new());
     let mut forming = Forming::new(5, NOW, 10);
     let batch = forming.batch(30);
-    let intent = Intent::new(&batch, None, "k", "aB-_9", NOW);
+    let intent = Intent::new(&batch, None, "k", "aB/+9", NOW);
     let all = blocks(&batch.rows, &origin(0), &stamp(&batch));
     for block in &all {
         assert!(matches!(client.insert(block, &block.token).await, Insert::Done));
@@ -370,7 +370,7 @@ async fn what_was_written_is_read_back_as_witnesses_rows_and_sums() {
         let range = Range {
             source_epoch: "1",
             topic: "usage.events",
-            topic_id: "aB-_9",
+            topic_id: "aB/+9",
             partition: 0,
             from: batch.from,
             to: batch.to,
