@@ -109,6 +109,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
     let store = Store::new(&settings_of_store(config))?;
     let version = patiently("ClickHouse", || store.ping()).await?;
     check_schema(&store, &health).await?;
+    check_tokens(&store, &config.clickhouse.user).await?;
     info!(version = version.version, database = config.clickhouse.database, "ClickHouse answers");
     let lateness = (config.sessions.lateness.millis() / 1000).to_string();
     patiently("ClickHouse", || store.set_setting("lateness_seconds", &lateness, clock::now())).await?;
@@ -292,6 +293,16 @@ async fn check_schema(store: &Store, health: &Health) -> Result<(), Error> {
     health.set_schema_current(true);
     health.set_store_writable(true);
     Ok(())
+}
+
+/// A profile can switch deduplication off over what an insert says: then a retry would double its rows.
+async fn check_tokens(store: &Store, user: &str) -> Result<(), Error> {
+    match patiently("ClickHouse", || store.server_setting("deduplicate_insert")).await? {
+        Some(value) if value == "disable" => Err(Error::Configuration(format!(
+            "the profile of ClickHouse's user `{user}` has `deduplicate_insert = 'disable'`: a retried insert would double its rows; set it to `enable`"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn wait_for_topic(publisher: &Arc<Publisher>, topic: &str, kafka: &config::Kafka) -> Result<(), Error> {

@@ -57,6 +57,19 @@ impl Store {
         }
     }
 
+    /// A setting as the server has it for our user; `None`: this server does not know it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn server_setting(&self, name: &str) -> Result<Option<String>, Error> {
+        #[derive(Deserialize)]
+        struct Found {
+            value: String,
+        }
+        let sql = "SELECT value FROM system.settings WHERE name = {name:String}";
+        Ok(self.rows(sql, &[("name", name)]).await?.pop().map(|found: Found| found.value))
+    }
+
     /// Every row of the price book, oldest version first. `T` names the columns it wants in `columns`.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::bench::Bench;
 use super::outcome::{self, Numbers};
-use super::proxy::{Do, When};
+use super::proxy::{Do, Proxy, When};
+use super::quick::quick;
 use super::servers::{ClickHouse, Instance, Kafka, SOON, eventually};
 
 /// What the comparison says.
@@ -107,4 +108,20 @@ fn without_witnesses_an_insert_that_never_happened_is_believed_and_is_found() {
     assert!(stopped.starts_with("inconsistent"), "{stopped}");
     let (lost, doubled) = record(&bench, "protection taken out: no witness is read, and a success was a lie");
     assert!(lost > 0 && doubled == 0, "{lost} lost, {doubled} doubled");
+}
+
+#[test]
+fn where_the_profile_switches_tokens_off_nothing_is_metered() {
+    let (clickhouse, proxy) = (ClickHouse::shared(), Proxy::http(ClickHouse::shared().port()));
+    let farebox = quick(Kafka::shared(), clickhouse);
+    farebox.run(&["migrate"]).expect_success();
+    let body = "{\"value\":\"disable\"}\n";
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let _ = proxy.on(When::question("FROM system.settings"), Do::Answer(answer.into()));
+    let refused = farebox.run(&["run", "--set", &format!("clickhouse.url={}", proxy.url())]);
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    assert!(
+        refused.stderr.contains("`deduplicate_insert = 'disable'`") && refused.stderr.contains("set it to `enable`"),
+        "{refused:?}"
+    );
 }
