@@ -131,6 +131,11 @@ impl StopKind {
         Self::DeadLetter,
     ];
 
+    /// The guard of that name; of a name that a newer farebox gave, the one that says least.
+    pub fn named(name: &str) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Inconsistent)
+    }
+
     /// The name in tables and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

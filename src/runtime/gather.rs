@@ -96,7 +96,7 @@ pub async fn look(
 async fn remembered_stop(shared: &Shared, origin: &Origin) -> Result<Option<Stop>, store::Error> {
     let stops = shared.tables.stops(&origin.topic).await?;
     Ok(stops.into_iter().find(|stop| stop.partition == origin.partition && stop.source_epoch == origin.source_epoch).map(|stop| {
-        let kind = StopKind::ALL.into_iter().find(|kind| kind.as_str() == stop.kind).unwrap_or(StopKind::Inconsistent);
+        let kind = StopKind::named(&stop.kind);
         Stop::new(kind, format!("stopped at {} and not recovered since: {}", stop.at, stop.reason))
     }))
 }

@@ -74,16 +74,17 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         heartbeat: health.heartbeat("poll"),
         health: Arc::clone(&health),
     };
+    let fixed_topic_id: Option<Arc<str>> = options.fixed_topic_id.map(Into::into);
     let leader = Leader {
         store: store.clone(),
         publisher: Arc::clone(&publisher),
         topic: Arc::clone(&shared.topic),
+        fixed_topic_id: fixed_topic_id.clone(),
         progress: Arc::clone(&shared.progress),
         metrics: Arc::clone(&metrics),
     };
     let connect = |on_revoke| {
         let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
-        let fixed_topic_id = options.fixed_topic_id.map(Into::into);
         let asked = Asked { consumer: Arc::clone(&consumer), publisher, topic: Arc::clone(&shared.topic), fixed_topic_id };
         let questions: Arc<dyn Questions> = Arc::new(asked);
         Ok((consumer, questions))

@@ -112,6 +112,7 @@ impl Reader {
             Delivery::Failed(error) => Step::Failed(error),
         }
     }
+
     fn replace(&mut self, chunk: Chunk) {
         self.log.release(&self.chunk);
         (self.chunk, self.index) = (chunk, 0);

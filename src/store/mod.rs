@@ -39,7 +39,9 @@ pub use sources::Source;
 pub use stops::Stop;
 pub use stream::Stream;
 pub use unique::Unique;
-pub use verify::{Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LogDay, RejectedPlace, ShortBatch, Totals};
+pub use verify::{
+    Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LogDay, RejectedPlace, ShortBatch, Totals, quoted,
+};
 
 /// Where ClickHouse is and who we are there: section `[clickhouse]` of the configuration.
 #[derive(Debug, Clone)]

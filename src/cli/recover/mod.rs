@@ -86,7 +86,8 @@ fn nobody(cases: usize) -> String {
 async fn cases(scene: &Scene, options: &Options) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for stop in scene.stops().await? {
-        if !options.partition.is_empty() && !options.partition.contains(&stop.partition) {
+        // A new epoch lets all of them go on, so all are shown.
+        if !options.new_epoch && !options.partition.is_empty() && !options.partition.contains(&stop.partition) {
             continue;
         }
         if stop.source_epoch != scene.source.source_epoch {
@@ -95,7 +96,7 @@ async fn cases(scene: &Scene, options: &Options) -> anyhow::Result<Vec<Case>> {
             continue;
         }
         let seen = scene.look(stop.partition).await?;
-        let kind = StopKind::ALL.into_iter().find(|kind| kind.as_str() == stop.kind).unwrap_or(StopKind::Inconsistent);
+        let kind = StopKind::named(&stop.kind);
         let decision = decide(&seen.facts);
         let remedy = match scene.key_is_missing(&decision) {
             Some(what) => Remedy::Mend(what),

@@ -120,6 +120,7 @@ fn begun_anew(stopped: StopKind, now: &Decision) -> String {
             format!("{goes_on}; it stops again unless the version and the settings that wrote the first part are back")
         }
         StopKind::HashKey => format!("{goes_on}; it stops again unless the users key of the promise is back"),
+        StopKind::LostData => format!("{goes_on}; it stops again unless the tables were restored"),
         StopKind::Doubt => format!("{goes_on}; it stops again if ClickHouse still shows no rows after a success"),
         StopKind::Truncated => {
             format!("{goes_on}; it stops again if the log was written anew, and then `farebox recover --new-epoch` is what helps")

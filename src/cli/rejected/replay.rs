@@ -197,6 +197,9 @@ async fn wanted(store: &Store, topic: &str, options: &Replay) -> Result<Vec<Want
         options.limit
     );
     let found: Vec<Found> = store.rows(&sql, &params).await?;
+    if u64::try_from(found.len()).is_ok_and(|count| count == u64::from(options.limit)) {
+        eprintln!("farebox: only the oldest {}; --limit looks at more, --since or --from at later ones", options.limit);
+    }
     let wanted = |found: Found| {
         Wanted::new(Place { partition: found.in_partition, offset: found.at }, found.received_at, found.payload_hash)
     };
@@ -284,8 +287,10 @@ impl Replaying {
         let mut charged = HashSet::new();
         for ids in ids.chunks(IDS_MAX) {
             let listed = |pick: &dyn Fn(&Id) -> String| format!("[{}]", ids.iter().map(pick).collect::<Vec<_>>().join(","));
-            let accounts = listed(&|(account, ..)| quoted(account));
-            let keys = listed(&|(account, source, id)| format!("({},{},{})", quoted(account), quoted(source), quoted(id)));
+            let accounts = listed(&|(account, ..)| store::quoted(account));
+            let keys = listed(&|(account, source, id)| {
+                format!("({},{},{})", store::quoted(account), store::quoted(source), store::quoted(id))
+            });
             let sql = "SELECT DISTINCT account, toString(source) AS source, id FROM usage_log WHERE account IN {accounts:Array(String)} \
                        AND (account, toString(usage_log.source), id) IN {keys:Array(Tuple(String, String, String))}";
             let found: Vec<Found> = self.store.rows(sql, &[("accounts", &accounts), ("keys", &keys)]).await?;
@@ -344,9 +349,4 @@ impl Replaying {
         }
         Ok(candidates)
     }
-}
-
-/// A text inside an array, as ClickHouse reads it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

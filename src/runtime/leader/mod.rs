@@ -28,6 +28,8 @@ pub struct Leader {
     pub publisher: Arc<Publisher>,
     /// The events topic.
     pub topic: Arc<str>,
+    /// The topic's id where the broker gives none: the embedded broker.
+    pub fixed_topic_id: Option<Arc<str>>,
     /// Whether we lead.
     pub progress: Arc<Progress>,
     /// When each job was last done.
@@ -44,8 +46,13 @@ impl Leader {
             if !self.progress.leads() {
                 continue;
             }
-            self.done(Job::LogEnds, log_ends::note(&self).await);
-            self.done(Job::Expiry, expiry::post(&self.store).await);
+            let noted = log_ends::note(&self).await;
+            let is_noted = noted.is_ok();
+            self.done(Job::LogEnds, noted);
+            // What is posted stays: only where it is known how far everything was read.
+            if is_noted {
+                self.done(Job::Expiry, expiry::post(&self.store).await);
+            }
         }
     }
 

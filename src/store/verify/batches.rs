@@ -14,6 +14,7 @@
 use serde::Deserialize;
 
 use super::{Check, FINDINGS_MAX, FRUGAL};
+use crate::store::evidence::{HOURLY_KEY, USERS_KEY};
 use crate::store::{Error, Store};
 
 /// Batches that are looked at together.
@@ -137,13 +138,11 @@ WITH
   hourly AS (
     SELECT batch, groupUniqArray(month) AS months, min(first) AS first_day, max(blocks) AS blocks, min(least) AS digest_least, max(greatest) AS digest_greatest FROM (
       SELECT batch, toYYYYMM(day) AS month, min(h.day) AS first, sum(h.blocks) AS blocks, min(h.digest) AS least, max(h.digest) AS greatest FROM usage_hourly AS h
-      WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')
-        AND startsWith(batch, {{prefix:String}}) GROUP BY batch, month) GROUP BY batch),
+      WHERE {HOURLY_KEY} AND startsWith(batch, {{prefix:String}}) GROUP BY batch, month) GROUP BY batch),
   users AS (
     SELECT batch, groupUniqArray(month) AS months, max(blocks) AS blocks, min(least) AS digest_least, max(greatest) AS digest_greatest FROM (
       SELECT batch, toYYYYMM(day) AS month, sum(u.blocks) AS blocks, min(u.digest) AS least, max(u.digest) AS greatest FROM session_users AS u
-      WHERE account = '' AND session_start = toDateTime(0, 'UTC') AND platform = '' AND startsWith(batch, {{prefix:String}})
-      GROUP BY batch, month) GROUP BY batch)
+      WHERE {USERS_KEY} AND startsWith(batch, {{prefix:String}}) GROUP BY batch, month) GROUP BY batch)
 SELECT concat('offsets ', toString(at), '-', toString(behind), ': ', what) AS finding FROM (
   SELECT b.offset_from AS at, b.offset_to AS behind, multiIf(
       h.blocks > 1, 'usage_hourly holds a block of the batch twice',

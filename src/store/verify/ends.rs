@@ -56,7 +56,7 @@ impl Ends {
 }
 
 /// A text as ClickHouse reads it.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

@@ -13,7 +13,7 @@ mod log;
 mod rejected;
 
 pub use conservation::{Conservation, Totals};
-pub use ends::{End, Ends};
+pub use ends::{End, Ends, quoted};
 pub use log::{Coverage, Difference, Duplicates, LogDay};
 pub use rejected::{RejectedPlace, ShortBatch};
 
