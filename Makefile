@@ -47,7 +47,7 @@ faults:
 	@tools/need $(BUILD_TOOLS) java mvn npm setpriv awk
 	@tools/fetch clickhouse kafka
 	@rm -f target/outcomes.jsonl
-	FAREBOX_OUTCOMES="$(CURDIR)/target/outcomes.jsonl" $(CARGO) test --release --locked --test faults
+	FAULT_OUTCOMES="$(CURDIR)/target/outcomes.jsonl" $(CARGO) test --release --locked --test faults
 	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
 
 fetch:

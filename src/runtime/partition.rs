@@ -25,6 +25,8 @@ use crate::engine::assignment::Stop;
 use crate::sink::Origin;
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The age of the first batch of a life.
+const FIRST_AFTER: Duration = Duration::from_millis(100);
 /// Behind the log's end for this long, offsets without records are taken into an empty batch, and the offset is committed alone.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
@@ -137,6 +139,7 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         written_to,
         committed,
         opened: None,
+        is_first: true,
         end: None,
         writing: None,
         writing_since: None,
@@ -185,6 +188,7 @@ struct Former {
     written_to: Option<i64>,
     committed: Option<i64>,
     opened: Option<Instant>,
+    is_first: bool,
     end: Option<(i64, Instant)>,
     writing: Option<Writing>,
     writing_since: Option<Instant>,
@@ -217,7 +221,7 @@ impl Former {
             return Ok(());
         }
         if !self.engine.is_empty() {
-            let aged = self.opened.is_some_and(|opened| opened.elapsed() >= shared.batch_age());
+            let aged = self.opened.is_some_and(|opened| opened.elapsed() >= self.age(shared));
             if now || aged {
                 self.start_writing(self.engine.next(), reader, shared);
             }
@@ -231,7 +235,14 @@ impl Former {
         self.commit_alone(reader).await
     }
 
+    /// How old the open batch becomes. The first of a life is written early: its records have waited for an owner.
+    fn age(&self, shared: &Shared) -> Duration {
+        let age = shared.batch_age();
+        if self.is_first { age.min(FIRST_AFTER) } else { age }
+    }
+
     fn start_writing(&mut self, to: i64, reader: &Reader, shared: &Arc<Shared>) {
+        self.is_first = false;
         self.writing_bytes = self.engine.bytes();
         let batch = self.engine.close(to);
         self.writing_since = self.opened.take();
@@ -266,7 +277,7 @@ impl Former {
             return None;
         }
         if let Some(opened) = self.opened {
-            return Some(opened + shared.batch_age());
+            return Some(opened + self.age(shared));
         }
         let (end, since) = self.end?;
         let something = end > self.engine.from() || self.written_to.is_some_and(|to| self.committed != Some(to));

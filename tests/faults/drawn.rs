@@ -1,6 +1,6 @@
 //! Faults drawn by seed, one upon the other, each round with a whole account at its end.
 //!
-//! `SIM_SEED=n` draws the same faults again; the moments of the machine cannot be drawn. `FAREBOX_TORTURE_SECONDS` says for how long.
+//! `SIM_SEED=n` draws the same faults again; the moments of the machine cannot be drawn. `TORTURE_SECONDS` says for how long.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -159,7 +159,7 @@ fn start(bench: &Bench, to_kafka: &Proxy) -> Instance {
 
 #[test]
 fn faults_drawn_by_seed_change_nothing() {
-    let seconds = env::var("FAREBOX_TORTURE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = env::var("TORTURE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let mut world = World::new();
     let (mut faults, mut records): (BTreeMap<&str, u64>, u64) = (BTreeMap::new(), 0);

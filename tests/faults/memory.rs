@@ -39,9 +39,9 @@ fn standing(instance: &Instance) -> [u64; 3] {
     [held("batches"), held("records"), instance.metric("farebox_consumer_lag_records", &[])].map(|value| value.unwrap() as u64)
 }
 
-/// How long the outage lasts beside what it takes to fill the buffers: nothing, or what `FAREBOX_OUTAGE_SECONDS` says.
+/// How long the outage lasts beside what it takes to fill the buffers: nothing, or what `OUTAGE_SECONDS` says.
 fn outage() -> Duration {
-    let seconds = std::env::var("FAREBOX_OUTAGE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = std::env::var("OUTAGE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(0))
 }
 

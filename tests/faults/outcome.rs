@@ -1,6 +1,6 @@
 //! What a fault did, for the table of outcomes: one line of JSON for each test that passed.
 //!
-//! Lines go to the file that `FAREBOX_OUTCOMES` names; without it nothing is written. A test records as its last act, behind the
+//! Lines go to the file that `FAULT_OUTCOMES` names; without it nothing is written. A test records as its last act, behind the
 //! comparison with the naive fold: a line says that the comparison held.
 
 use std::fs::File;
@@ -44,7 +44,7 @@ impl Measured for (&Totals, &str) {
 
 /// Records what `times` faults of this name did.
 pub fn record(fault: &str, times: u64, measured: &impl Measured) {
-    let Some(path) = std::env::var_os("FAREBOX_OUTCOMES") else { return };
+    let Some(path) = std::env::var_os("FAULT_OUTCOMES") else { return };
     let Numbers { records, lost, doubled, note } = measured.numbers();
     let line = serde_json::json!({
         "fault": fault, "times": times, "records": records, "lost": lost, "doubled": doubled, "note": note
