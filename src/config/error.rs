@@ -86,8 +86,11 @@ fn shown(line: &str, show: impl Fn(&str) -> bool) -> String {
         return line.to_owned();
     }
     let indent = &line[..line.len() - content.len()];
-    if let Some(header) = content.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return format!("{indent}[{}]", header.0);
+    // A header that was never closed may reach into a value.
+    let is_name = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' '));
+    if let Some(header) = content.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(header, _)| header).filter(is_name)
+    {
+        return format!("{indent}[{header}]");
     }
     match content.split_once('=') {
         Some((key, _)) => format!("{indent}{}= …", key.replace('\t', " ")),

@@ -201,6 +201,7 @@ fn no_message_shows_a_secret() {
         "[kafka]\npassword = [\"hunter2\"]\n",
         "[kafka]\npasword = hunter2\n",
         "[kafka]\npassword \"hunter2\"\n",
+        "[kassword = [\"hunter2\"]\n",
         "[kafka]\npassword = \"hunter2\"\n",
         "[kafka]\npassword = \"hunter2\nuser = 1\"\n",
         "[kafka]\nproperties = { \"sasl.password\" = \"hunter2\" }\n",
