@@ -107,6 +107,15 @@ impl Sent {
         wait_for_received(clickhouse, farebox, instances, self.received());
     }
 
+    /// Lets an instance meter everything, what `more` sends while it runs too, and ends it in order.
+    #[track_caller]
+    pub fn meter(&mut self, clickhouse: &ClickHouse, farebox: &Farebox, more: impl FnOnce(&mut Self)) {
+        let mut instance = farebox.start();
+        more(self);
+        self.wait(clickhouse, farebox, &mut [&mut instance]);
+        assert_eq!(instance.stop().code(), Some(0));
+    }
+
     /// Every event is metered once and nothing else is: in the log, in the rollups, in the ledger of batches. `gap`: offsets that
     /// the tables admit not to have.
     #[track_caller]

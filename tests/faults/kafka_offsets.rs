@@ -18,10 +18,7 @@ fn an_offset_that_was_moved_back_by_hand_is_alarmed_and_read_on_where_the_tables
     let (kafka, clickhouse) = (&Kafka::shared().client, ClickHouse::shared());
     let farebox = small(&kafka.brokers, &clickhouse.url(), 3);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100));
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100)));
 
     kafka.commit(&farebox.group, &farebox.topic, 0, 0, "");
     kafka.commit(&farebox.group, &farebox.topic, 1, 99, "");
@@ -39,10 +36,7 @@ fn an_offset_that_was_moved_on_by_hand_stops_its_partition_alone_until_it_is_men
     let (kafka, clickhouse) = (&Kafka::shared().client, ClickHouse::shared());
     let farebox = small(&kafka.brokers, &clickhouse.url(), 3);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100));
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100)));
 
     (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 50));
     kafka.commit(&farebox.group, &farebox.topic, 0, 120, "");
@@ -62,9 +56,7 @@ fn an_offset_that_was_moved_on_by_hand_stops_its_partition_alone_until_it_is_men
     });
     assert_eq!(instance.stop().code(), Some(0));
     recover(kafka, &farebox);
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
     outcome::record("group offset set forward by hand", 2, &numbers);
 }

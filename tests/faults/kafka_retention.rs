@@ -10,10 +10,7 @@ fn what_retention_took_while_farebox_was_down_is_a_gap_and_nothing_else_is_lost(
     let (kafka, clickhouse) = (&Kafka::shared().client, ClickHouse::shared());
     let farebox = small(&kafka.brokers, &clickhouse.url(), 3);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100));
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100)));
 
     // Ids 300 to 499 lie at offsets 100 to 299 of partition 0, and 500 to 599 at 100 to 199 of partition 1.
     sent.send(kafka, &farebox.topic, 0, 200);
@@ -106,10 +103,7 @@ fn a_kill_between_the_gap_and_the_end_of_the_promise_that_it_dissolves_stops_not
 fn a_promise_whose_records_are_gone_and_that_is_written_whole_is_completed_without_them() {
     let proxy = Proxy::http(ClickHouse::shared().port());
     let Promised { clickhouse, kafka, farebox, mut sent } = promised_and_trimmed(&proxy, "batches");
-    let mut instance = farebox.start();
-    sent.send(kafka, &farebox.topic, 0, 10);
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| sent.send(kafka, &farebox.topic, 0, 10));
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
     outcome::record("promised batch trimmed, written whole", 1, &numbers);
 }

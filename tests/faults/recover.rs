@@ -34,10 +34,7 @@ fn an_offset_in_other_hands_goes_back_to_where_the_tables_end() {
     let farebox = small(&kafka.brokers, &clickhouse.url(), 3);
     let mut sent = Sent::default();
     assert_nothing_to_do(&farebox);
-    let mut instance = farebox.start();
-    (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100));
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100)));
     (0..3).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 50));
     // Ahead of the tables, ahead of the log, and with a stranger's words beside it.
     kafka.commit(&farebox.group, &farebox.topic, 0, 120, "");
@@ -75,9 +72,7 @@ fn an_offset_in_other_hands_goes_back_to_where_the_tables_end() {
     assert_eq!(shown(&farebox).matches("stands still since").count(), 2);
     farebox.run(&["recover", "--yes"]).expect_success();
     assert_nothing_to_do(&farebox);
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
     outcome::record("stops of foreign commits, recovered", 3, &noted(numbers, "`farebox recover --yes`"));
 }
@@ -87,10 +82,7 @@ fn rows_that_clickhouse_lost_are_read_again_where_nothing_of_them_is_left() {
     let (kafka, clickhouse) = (&Kafka::shared().client, ClickHouse::shared());
     let farebox = small(&kafka.brokers, &clickhouse.url(), 1);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    sent.send(kafka, &farebox.topic, 0, 100);
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| sent.send(kafka, &farebox.topic, 0, 100));
     let database = &farebox.database;
     let batches = clickhouse.query(&format!("SELECT count() FROM {database}.batches"));
     clickhouse.query(&format!("CREATE TABLE {database}.kept AS {database}.batches ENGINE = Memory"));
@@ -110,10 +102,7 @@ fn rows_that_clickhouse_lost_are_read_again_where_nothing_of_them_is_left() {
     clickhouse.query(&format!("INSERT INTO {database}.batches SELECT * FROM {database}.kept"));
     assert_eq!(clickhouse.query(&format!("SELECT count() FROM {database}.batches")), batches);
     farebox.run(&["recover", "--yes"]).expect_success();
-    let mut instance = farebox.start();
-    sent.send(kafka, &farebox.topic, 0, 50);
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| sent.send(kafka, &farebox.topic, 0, 50));
     sent.assert_metered(clickhouse, &farebox, 0);
 
     // Everything is gone: it is read again from the start.
@@ -129,9 +118,7 @@ fn rows_that_clickhouse_lost_are_read_again_where_nothing_of_them_is_left() {
     assert!(shown(&farebox).contains("read from its start, 0"));
     farebox.run(&["recover", "--yes"]).expect_success();
     assert_nothing_to_do(&farebox);
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
     outcome::record("rows deleted from ClickHouse, recovered", 2, &noted(numbers, "restored, or read again"));
 }
@@ -152,10 +139,7 @@ fn two_databases_behind_one_group_stop_and_each_goes_on_where_it_ended() {
     let (kafka, clickhouse) = (&Kafka::shared().client, ClickHouse::shared());
     let farebox = small(&kafka.brokers, &clickhouse.url(), 1);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    sent.send(kafka, &farebox.topic, 0, 100);
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| sent.send(kafka, &farebox.topic, 0, 100));
     wait_until_empty(kafka, &farebox.group);
 
     // The same group and topic, another database.
@@ -182,9 +166,7 @@ fn two_databases_behind_one_group_stop_and_each_goes_on_where_it_ended() {
     assert_eq!(instance.stop().code(), Some(0));
     wait_until_empty(kafka, &farebox.group);
     farebox.run(&["recover", "--yes"]).expect_success();
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
     outcome::record("two databases behind one group, recovered", 2, &noted(numbers, "stop `foreign_commit`"));
 }
@@ -195,10 +177,7 @@ fn a_recreated_topic_is_metered_from_its_start_in_a_new_epoch_however_often_reco
     let proxy = Proxy::http(clickhouse.port());
     let farebox = small(&kafka.brokers, &proxy.url(), 2);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100));
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100)));
     kafka.delete_topic(&farebox.topic);
     kafka.create_topic(&farebox.topic, 2, &[("message.timestamp.type", "LogAppendTime")]);
     (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 70));
@@ -220,9 +199,7 @@ fn a_recreated_topic_is_metered_from_its_start_in_a_new_epoch_however_often_reco
     }
     farebox.run(&["recover", "--new-epoch", "--yes"]).expect_success();
     assert_nothing_to_do(&farebox);
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     let numbers = sent.assert_metered(clickhouse, &farebox, 0);
     assert_eq!(clickhouse.query(&format!("SELECT max(source_epoch) FROM {}.sources", farebox.database)), "2\n");
     outcome::record("topic recreated, recovered", 2, &noted(numbers, "a new source epoch; recover cut off three times"));
@@ -234,10 +211,7 @@ fn what_a_log_kept_when_it_lost_records_is_not_metered_twice_in_the_new_epoch() 
     let proxy = Proxy::http(clickhouse.port());
     let farebox = small(&kafka.brokers, &proxy.url(), 2);
     let mut sent = Sent::default();
-    let mut instance = farebox.start();
-    (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100));
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |sent| (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 100)));
     wait_until_empty(kafka, &farebox.group);
     // One broker loses nothing by itself, so the tables say that there was more: records of which nothing was to be written.
     let batches = format!("{}.batches", farebox.database);
@@ -257,24 +231,17 @@ fn what_a_log_kept_when_it_lost_records_is_not_metered_twice_in_the_new_epoch() 
         proxy.clear();
         if table == "batches" && skip == 0 {
             // The other partition goes on in the old life meanwhile.
-            let mut instance = farebox.start();
-            sent.send(kafka, &farebox.topic, 0, 20);
-            sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-            assert_eq!(instance.stop().code(), Some(0));
+            sent.meter(clickhouse, &farebox, |sent| sent.send(kafka, &farebox.topic, 0, 20));
             wait_until_empty(kafka, &farebox.group);
         }
     }
     farebox.run(&["recover", "--new-epoch", "--yes"]).expect_success();
     assert_nothing_to_do(&farebox);
     (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 30));
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     // Twice, so that the new life is read on as well as begun.
     (0..2).for_each(|partition| sent.send(kafka, &farebox.topic, partition, 10));
-    let mut instance = farebox.start();
-    sent.wait(clickhouse, &farebox, &mut [&mut instance]);
-    assert_eq!(instance.stop().code(), Some(0));
+    sent.meter(clickhouse, &farebox, |_| {});
     let numbers = sent.assert_metered(clickhouse, &farebox, 220);
     outcome::record("log lost records, recovered", 1, &noted(numbers, "a new source epoch; recover cut off four times"));
 }
