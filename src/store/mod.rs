@@ -9,6 +9,7 @@ mod adjustments;
 mod client;
 mod error;
 mod evidence;
+mod facts;
 mod ledger;
 mod log_ends;
 mod log_rows;
@@ -31,7 +32,8 @@ use serde::de::DeserializeOwned;
 
 pub use adjustments::{LoggedStream, Metered, Posting, Span};
 pub use error::{Disposition, Error};
-pub use evidence::{BatchEnd, BatchRow, Facts, LogRows, Proof, Range, RangeWitness};
+pub use evidence::{BatchRow, Proof, Range};
+pub use facts::{BatchEnd, Facts, LogRows, RangeWitness};
 pub use ledger::{AccountBalance, LedgerRow, NEVER};
 pub use log_ends::LogEnd;
 pub use migrate::{Migrate, Migrated, SchemaStatus};
