@@ -10,6 +10,7 @@ use super::names::Names;
 use super::rejected::{RejectedColumns, kept};
 use super::sessions::Sessions;
 use super::{Accepted, Counts, Rejected, Rows};
+use crate::model::Given;
 
 /// A batch in the making.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +65,8 @@ impl Fold {
         term.text(event.category.as_bytes()).text(event.model.as_bytes());
         term.number(event.duration_ms.unwrap_or(0)).number(event.input_tokens.unwrap_or(0));
         term.number(event.cached_input_tokens.unwrap_or(0)).number(event.output_tokens.unwrap_or(0));
-        term.amount(event.quantity.unwrap_or_default().nanos()).amount(row.cost.nanos()).number(row.priced.into()).end();
+        term.amount(event.quantity.unwrap_or_default().nanos()).amount(event.credits.unwrap_or_default().nanos());
+        term.number(Given::by(event).bits().into()).amount(row.cost.nanos()).number(row.priced.into()).end();
     }
 
     /// Takes the offset of a record that repeats an event.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Accepted;
 use super::names::{NameId, Names};
 use super::text::TextColumn;
-use crate::model::{Credits, Day, Month, Quantity, Timestamp};
+use crate::model::{Credits, Day, Given, Month, Quantity, Timestamp};
 
 /// The columns in order of arrival. Texts that repeat are numbers of a shared [`Names`].
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,8 @@ pub(crate) struct LogColumns {
     pub cached_input_tokens: Vec<u64>,
     pub output_tokens: Vec<u64>,
     pub quantity: Vec<Quantity>,
+    pub credits: Vec<Credits>,
+    pub given: Vec<Given>,
     pub cost: Vec<Credits>,
     pub priced: Vec<bool>,
     pub offset: Vec<i64>,
@@ -62,6 +64,8 @@ impl LogColumns {
         self.cached_input_tokens.push(event.cached_input_tokens.unwrap_or(0));
         self.output_tokens.push(event.output_tokens.unwrap_or(0));
         self.quantity.push(event.quantity.unwrap_or(Quantity::ZERO));
+        self.credits.push(event.credits.unwrap_or(Credits::ZERO));
+        self.given.push(Given::by(event));
         self.cost.push(row.cost);
         self.priced.push(row.priced);
         self.offset.push(row.offset);
@@ -69,7 +73,7 @@ impl LogColumns {
 
     /// Memory held, about.
     pub fn bytes(&self) -> usize {
-        const FIXED: usize = 6 * size_of::<NameId>() + 64 + 2 * size_of::<i128>() + size_of::<Day>() + 1; // eight columns of 64 bits
+        const FIXED: usize = 6 * size_of::<NameId>() + 64 + 3 * size_of::<i128>() + size_of::<Day>() + 2; // eight columns of 64 bits
         self.id.bytes() + self.offset.len() * FIXED
     }
 
@@ -161,6 +165,10 @@ pub struct LogRow<'a> {
     pub output_tokens: u64,
     /// What the rate card prices per unit.
     pub quantity: Quantity,
+    /// The cost as the agent computed it.
+    pub credits: Credits,
+    /// Which of these numbers the event gave.
+    pub given: Given,
     /// What the event costs.
     pub cost: Credits,
     /// Whether a price was found.
@@ -202,6 +210,8 @@ impl LogBlock {
                 cached_input_tokens: columns.cached_input_tokens[row],
                 output_tokens: columns.output_tokens[row],
                 quantity: columns.quantity[row],
+                credits: columns.credits[row],
+                given: columns.given[row],
                 cost: columns.cost[row],
                 priced: columns.priced[row],
                 offset: columns.offset[row],

@@ -20,8 +20,8 @@ const fn source(what: Exported) -> (&'static str, &'static str, &'static str) {
     match what {
         Exported::UsageLog => (
             "account, source, id, event_time, received_at, day, platform, toString(user_hash) AS user_hash, agent, category, model, duration_ms, \
-             input_tokens, cached_input_tokens, output_tokens, quantity, cost, priced, price_version, source_epoch, topic, partition, \
-             offset AS offset",
+             input_tokens, cached_input_tokens, output_tokens, quantity, credits, given, cost, priced, price_version, source_epoch, topic, \
+             partition, offset AS offset",
             "usage_log",
             "account, event_time, id",
         ),

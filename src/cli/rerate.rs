@@ -131,7 +131,6 @@ struct Told {
     /// Events of days that the log does not have whole, and how many days.
     unlogged: u64,
     unlogged_days: u64,
-    unsure: u64,
 }
 
 impl Told {
@@ -141,8 +140,7 @@ impl Told {
             self.unlogged_days += 1;
             return Ok(());
         }
-        self.events += found.events - found.unsure;
-        self.unsure += found.unsure;
+        self.events += found.events;
         for compared in changes {
             let difference = compared.new.checked_sub(compared.old).and_then(|difference| self.difference.checked_add(difference));
             self.difference = difference.context("the sum of all differences does not fit into 128 bits")?;
@@ -165,7 +163,7 @@ impl Told {
 
     fn tell(&self, version: u64, post: bool, is_one_day: bool) {
         let days = if is_one_day { "that day" } else { "those days" };
-        if self.events + self.unlogged + self.unsure == 0 {
+        if self.events + self.unlogged == 0 {
             eprintln!("farebox: no usage of {days} is stored");
             return;
         }
@@ -182,19 +180,11 @@ impl Told {
         } else {
             eprintln!("farebox: {rated}; nothing changes");
         }
-        if self.unlogged + self.unsure > 0 {
-            let mut why = Vec::new();
-            if self.unlogged > 0 {
-                why.push(format!(
-                    "{} are of days of which `usage_log` does not have every event ({})",
-                    self.unlogged, self.unlogged_days
-                ));
-            }
-            if self.unsure > 0 {
-                why.push(format!("{} cost what they report, which is not kept of them", self.unsure));
-            }
-            let events = self.unlogged + self.unsure;
-            eprintln!("farebox: {events} events cannot be rated again and keep their cost: {}", why.join(", "));
+        if self.unlogged > 0 {
+            eprintln!(
+                "farebox: {} events cannot be rated again and keep their cost: `usage_log` does not have every event of their days ({})",
+                self.unlogged, self.unlogged_days
+            );
         }
         match (post, self.changed, self.posted) {
             (false, true, _) => eprintln!("farebox: nothing was posted; --post charges the difference"),

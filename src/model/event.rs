@@ -39,6 +39,53 @@ pub struct Event<'a> {
     pub credits: Option<Credits>,
 }
 
+/// Which of an event's optional numbers were given. In tables an absent one is 0, as one that is given as 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Given(u8);
+
+impl Given {
+    /// Bit 0.
+    pub const DURATION_MS: Self = Self(1);
+    /// Bit 1.
+    pub const INPUT_TOKENS: Self = Self(2);
+    /// Bit 2.
+    pub const CACHED_INPUT_TOKENS: Self = Self(4);
+    /// Bit 3.
+    pub const OUTPUT_TOKENS: Self = Self(8);
+    /// Bit 4.
+    pub const QUANTITY: Self = Self(16);
+    /// Bit 5.
+    pub const CREDITS: Self = Self(32);
+
+    /// What an event gives.
+    pub fn by(event: &Event<'_>) -> Self {
+        let given = [
+            (Self::DURATION_MS, event.duration_ms.is_some()),
+            (Self::INPUT_TOKENS, event.input_tokens.is_some()),
+            (Self::CACHED_INPUT_TOKENS, event.cached_input_tokens.is_some()),
+            (Self::OUTPUT_TOKENS, event.output_tokens.is_some()),
+            (Self::QUANTITY, event.quantity.is_some()),
+            (Self::CREDITS, event.credits.is_some()),
+        ];
+        Self(given.iter().fold(0, |bits, &(field, is_given)| if is_given { bits | field.0 } else { bits }))
+    }
+
+    /// As a table has it.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// As a table has it.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// `number`, if it was given.
+    pub fn value<T>(self, field: Self, number: T) -> Option<T> {
+        (self.0 & field.0 != 0).then_some(number)
+    }
+}
+
 /// Why a record was rejected: a closed list, the same in Rust, SQL, headers and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {

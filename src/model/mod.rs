@@ -11,7 +11,7 @@ mod session;
 mod time;
 
 pub use credits::{AmountError, Credits, NANOS_PER_UNIT, Quantity};
-pub use event::{Event, Reason, Reject};
+pub use event::{Event, Given, Reason, Reject};
 pub use names::{AccountId, NameError};
 pub use record::{Header, Record};
 pub use session::{SESSION_SECONDS, SessionAnchor, SessionStart};

@@ -1,21 +1,15 @@
 //! An event rated once more, as it stands in `usage_log`, by another book than the one that rated it first.
 //!
 //! Promises: the same arithmetic as at metering; the same book gives what is stored. Holds: day and hour stay those of metering.
-//! The log keeps less than the event said, and what that means is decided here:
-//! - A number that is 0 may have been absent, and a price may need one that is given. The book that rated the event first tells
-//!   which it was, if it minded; else it was absent, so that what may be unpriced is shown.
-//! - The credits that an event reported are its cost, if it was charged by them. Else they were not kept: such an event keeps its
-//!   cost, and is counted.
-//!
 //! Absent on purpose: sessions, which are priced when they are read.
 
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
-use super::{Cost, Prices, Terms};
+use super::{Cost, Prices};
 use crate::book::Book;
-use crate::model::{Credits, Day, Event, Quantity, Timestamp};
+use crate::model::{Credits, Day, Event, Given, Quantity, Timestamp};
 
 /// Compiled books of versions past; more are not held at a time.
 const PAST_MAX: usize = 16;
@@ -37,7 +31,7 @@ pub struct Logged<'a> {
     pub category: &'a str,
     /// The model.
     pub model: &'a str,
-    /// Execution time; 0 may mean that none was given, here and below.
+    /// Execution time; 0 when none was given, as all numbers below.
     pub duration_ms: u64,
     /// Tokens read.
     pub input_tokens: u64,
@@ -47,6 +41,10 @@ pub struct Logged<'a> {
     pub output_tokens: u64,
     /// What is priced per unit.
     pub quantity: Quantity,
+    /// The cost as the agent computed it.
+    pub credits: Credits,
+    /// Which of these numbers were given.
+    pub given: Given,
     /// What it cost when it was metered.
     pub cost: Credits,
     /// Whether that was a price.
@@ -56,9 +54,8 @@ pub struct Logged<'a> {
 }
 
 impl<'a> Logged<'a> {
-    /// The event with its zeros read in one of two ways: all of them absent, or all of them given.
-    fn event(&self, zeros_are_given: bool) -> Event<'a> {
-        let number = |number: u64| (number > 0 || zeros_are_given).then_some(number);
+    fn event(&self) -> Event<'a> {
+        let given = self.given;
         Event {
             id: Cow::Borrowed(""),
             source: Cow::Borrowed(""),
@@ -69,17 +66,13 @@ impl<'a> Logged<'a> {
             agent: Cow::Borrowed(self.agent),
             category: Cow::Borrowed(self.category),
             model: Cow::Borrowed(self.model),
-            duration_ms: number(self.duration_ms),
-            input_tokens: number(self.input_tokens),
-            cached_input_tokens: number(self.cached_input_tokens),
-            output_tokens: number(self.output_tokens),
-            quantity: (self.quantity > Quantity::ZERO || zeros_are_given).then_some(self.quantity),
-            credits: None,
+            duration_ms: given.value(Given::DURATION_MS, self.duration_ms),
+            input_tokens: given.value(Given::INPUT_TOKENS, self.input_tokens),
+            cached_input_tokens: given.value(Given::CACHED_INPUT_TOKENS, self.cached_input_tokens),
+            output_tokens: given.value(Given::OUTPUT_TOKENS, self.output_tokens),
+            quantity: given.value(Given::QUANTITY, self.quantity),
+            credits: given.value(Given::CREDITS, self.credits),
         }
-    }
-
-    fn stored(&self) -> Cost {
-        Cost { credits: self.cost, priced: self.priced }
     }
 }
 
@@ -90,8 +83,6 @@ pub struct Rated {
     pub hour: Timestamp,
     /// What it costs now.
     pub cost: Cost,
-    /// `false`: the log does not have what the book asks for; `cost` is what is stored.
-    pub is_sure: bool,
 }
 
 /// A book to rate by, with the books that rated before.
@@ -103,7 +94,7 @@ pub struct Again {
 }
 
 impl Again {
-    /// Rates by all of this book. What it was at an earlier version tells what was agreed when an event was metered.
+    /// Rates by all of this book. What it was at an earlier version tells on whose clock an event was metered.
     pub fn new(book: Book) -> Self {
         Self { prices: Prices::new(&book), book, past: FxHashMap::default() }
     }
@@ -115,17 +106,9 @@ impl Again {
 
     /// What an event costs now.
     pub fn rate(&mut self, logged: &Logged<'_>) -> Rated {
-        let now = self.prices.terms(logged.account, logged.time);
-        let [absent, given] = both(&self.prices, &now, logged);
-        let past = self.past(logged.price_version);
-        let then = past.terms(logged.account, logged.time);
-        let hour = then.zone.local(logged.time).hour;
-        if now.reported && now.known && now.charges(logged.category) {
-            let is_kept = then.known && then.reported && then.charges(logged.category) && logged.priced;
-            return Rated { hour, cost: logged.stored(), is_sure: is_kept };
-        }
-        let cost = if absent == given || !were_given(past, &then, logged) { absent } else { given };
-        Rated { hour, cost, is_sure: true }
+        let cost = self.prices.cost(&logged.event(), &self.prices.terms(logged.account, logged.time));
+        let then = self.past(logged.price_version).terms(logged.account, logged.time);
+        Rated { hour: then.zone.local(logged.time).hour, cost }
     }
 
     fn past(&mut self, version: u64) -> &Prices {
@@ -138,17 +121,6 @@ impl Again {
         let book = &self.book;
         self.past.entry(version).or_insert_with(|| Prices::new(&book.at_version(version)))
     }
-}
-
-/// The cost with zeros read as absent, and as given.
-fn both(prices: &Prices, terms: &Terms, logged: &Logged<'_>) -> [Cost; 2] {
-    [false, true].map(|given| prices.cost(&logged.event(given), terms))
-}
-
-/// Whether the zeros of an event must have been given, for it to cost what it did.
-fn were_given(past: &Prices, then: &Terms, logged: &Logged<'_>) -> bool {
-    let [absent, given] = both(past, then, logged);
-    absent != given && given == logged.stored()
 }
 
 #[cfg(test)]
@@ -197,11 +169,15 @@ per_1k_input_tokens = "1000"
             cached_input_tokens: 0,
             output_tokens: 0,
             quantity: Quantity::ZERO,
+            credits: Credits::ZERO,
+            given: Given::default(),
             cost: Credits::ZERO,
             priced: false,
             price_version: 1,
         }
     }
+
+    const UNPRICED: Cost = Cost { credits: Credits::ZERO, priced: false };
 
     const fn priced(nanos: i128) -> Cost {
         Cost { credits: Credits::from_nanos(nanos), priced: true }
@@ -212,56 +188,43 @@ per_1k_input_tokens = "1000"
         let mut again = Again::new(applied(&Book::empty(), FIRST, true));
         assert_eq!(again.version(), 1);
         for (tokens, nanos) in [(499, 0), (500, 0), (501, 1), (1_500, 2), (2_500, 2), (2_501, 3)] {
-            let rated = again.rate(&Logged { output_tokens: tokens, ..logged("acme", "llm") });
-            assert_eq!((rated.cost, rated.is_sure), (priced(nanos), true), "{tokens}");
+            let rated = again.rate(&Logged { output_tokens: tokens, given: Given::OUTPUT_TOKENS, ..logged("acme", "llm") });
+            assert_eq!(rated.cost, priced(nanos), "{tokens}");
             assert_eq!(rated.hour.to_string(), "2026-03-10T19:30:00Z");
         }
     }
 
     #[test]
-    fn the_same_book_changes_nothing_whether_a_zero_was_given_or_not() {
+    fn a_number_of_zero_is_a_number_and_one_that_was_not_given_is_none() {
         let mut again = Again::new(applied(&Book::empty(), FIRST, true));
-        for is_priced in [false, true] {
-            let rated = again.rate(&Logged { priced: is_priced, ..logged("acme", "llm") });
-            assert_eq!(rated.cost, Cost { credits: Credits::ZERO, priced: is_priced });
-        }
+        assert_eq!(again.rate(&logged("acme", "llm")).cost, UNPRICED);
+        assert_eq!(again.rate(&Logged { given: Given::OUTPUT_TOKENS, ..logged("acme", "llm") }).cost, priced(0));
         // Cached tokens beside no input are all of it; beside an input of 0 they are none.
-        for nanos in [7_000_000_000, 0] {
-            let stored =
-                Logged { cached_input_tokens: 7, cost: Credits::from_nanos(nanos), priced: true, ..logged("acme", "cache") };
-            assert_eq!(again.rate(&stored).cost, priced(nanos));
-        }
+        let cached = Logged { cached_input_tokens: 7, given: Given::CACHED_INPUT_TOKENS, ..logged("acme", "cache") };
+        assert_eq!(again.rate(&cached).cost, priced(7_000_000_000));
+        let given = Given::from_bits(Given::CACHED_INPUT_TOKENS.bits() | Given::INPUT_TOKENS.bits());
+        assert_eq!(again.rate(&Logged { given, ..cached }).cost, priced(0));
     }
 
     #[test]
-    fn a_zero_counts_as_given_only_where_its_first_book_says_so() {
+    fn what_an_event_reported_is_what_it_costs_where_that_is_charged_however_it_was_charged_first() {
         let first = applied(&Book::empty(), FIRST, true);
-        let unit = "[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_unit = \"1\"\nvalid_from = 2026-03-01T00:00:00Z";
-        let mut again = Again::new(applied(&first, unit, true));
-        let unpriced = Cost { credits: Credits::ZERO, priced: false };
-        let tokens = Logged { output_tokens: 2_000, cost: Credits::from_nanos(2), priced: true, ..logged("acme", "llm") };
-        assert_eq!(again.rate(&tokens).cost, unpriced, "nothing says that a quantity of 0 was given");
-        assert_eq!(again.rate(&Logged { priced: true, ..logged("acme", "llm") }).cost, priced(0), "tokens of 0 were given");
-        assert_eq!(again.rate(&logged("acme", "llm")).cost, unpriced);
-    }
-
-    #[test]
-    fn what_an_event_reported_is_kept_only_where_it_was_charged() {
-        let first = applied(&Book::empty(), FIRST, true);
-        let mut again = Again::new(first.clone());
-        let reported = Logged { cost: Credits::from_nanos(5), priced: true, ..logged("own", "llm") };
-        assert_eq!(again.rate(&reported), Rated { is_sure: true, cost: priced(5), ..again.rate(&reported) });
-        assert!(!again.rate(&logged("own", "llm")).is_sure, "an unpriced one has none");
+        let said = Logged {
+            output_tokens: 3_000,
+            given: Given::from_bits(8 + 32),
+            credits: Credits::from_nanos(5),
+            ..logged("acme", "llm")
+        };
+        assert_eq!(Again::new(first.clone()).rate(&said).cost, priced(3));
         let second = applied(
             &first,
             "[[account]]\nid = \"acme\"\ntime_zone = \"Asia/Kolkata\"\noperations = \"reported\"\nvalid_from = 2026-03-01T00:00:00Z",
             true,
         );
         let mut again = Again::new(second);
-        let rated =
-            again.rate(&Logged { output_tokens: 3_000, cost: Credits::from_nanos(3), priced: true, ..logged("acme", "llm") });
-        assert_eq!((rated.cost, rated.is_sure), (priced(3), false), "what was rated says nothing of what was reported");
-        assert_eq!(rated.hour.to_string(), "2026-03-10T19:30:00Z");
+        assert_eq!(again.rate(&said).cost, priced(5));
+        assert_eq!(again.rate(&Logged { given: Given::OUTPUT_TOKENS, ..said }).cost, UNPRICED);
+        assert_eq!(again.rate(&said).hour.to_string(), "2026-03-10T19:30:00Z");
     }
 
     #[test]
@@ -269,9 +232,9 @@ per_1k_input_tokens = "1000"
         let first = applied(&Book::empty(), FIRST, true);
         let second = applied(&first, "[[account]]\nid = \"late\"\ntime_zone = \"Asia/Kolkata\"", true);
         let mut again = Again::new(second);
-        let rated = again.rate(&Logged { output_tokens: 2_000, ..logged("late", "llm") });
+        let rated = again.rate(&Logged { output_tokens: 2_000, given: Given::OUTPUT_TOKENS, ..logged("late", "llm") });
         assert_eq!(rated.cost, priced(2));
         assert_eq!(rated.hour.to_string(), "2026-03-10T20:00:00Z", "metered in UTC");
-        assert_eq!(again.rate(&logged("nobody", "llm")).cost, Cost { credits: Credits::ZERO, priced: false });
+        assert_eq!(again.rate(&logged("nobody", "llm")).cost, UNPRICED);
     }
 }

@@ -92,8 +92,6 @@ pub struct DayFold {
     lines: Vec<(Line, Compared)>,
     /// How many there were.
     pub events: u64,
-    /// How many of them keep their cost for want of what the book asks for.
-    pub unsure: u64,
 }
 
 impl DayFold {
@@ -103,7 +101,6 @@ impl DayFold {
     /// [`Overflow`].
     pub fn add(&mut self, logged: &Logged<'_>, rated: &Rated) -> Result<(), Overflow> {
         self.events += 1;
-        self.unsure += u64::from(!rated.is_sure);
         let Cost { credits, priced } = rated.cost;
         let event = Compared {
             events: 1,
@@ -167,7 +164,7 @@ fn hash(words: Words<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Day, Quantity};
+    use crate::model::{Day, Given, Quantity};
 
     fn logged(agent: &str, cost: i128, priced: bool) -> Logged<'_> {
         Logged {
@@ -183,6 +180,8 @@ mod tests {
             cached_input_tokens: 0,
             output_tokens: 0,
             quantity: Quantity::ZERO,
+            credits: Credits::ZERO,
+            given: Given::default(),
             cost: Credits::from_nanos(cost),
             priced,
             price_version: 1,
@@ -190,11 +189,7 @@ mod tests {
     }
 
     fn rated(hour: i64, cost: i128, priced: bool) -> Rated {
-        Rated {
-            hour: Timestamp::from_seconds(hour * 3_600),
-            cost: Cost { credits: Credits::from_nanos(cost), priced },
-            is_sure: priced,
-        }
+        Rated { hour: Timestamp::from_seconds(hour * 3_600), cost: Cost { credits: Credits::from_nanos(cost), priced } }
     }
 
     fn fold() -> DayFold {
@@ -228,7 +223,7 @@ mod tests {
         let day = of_the_day(&again).expect("small");
         let a = day.iter().find(|(line, _)| &*line.agent == "a").expect("agent a").1;
         assert_eq!((a.events, a.old.nanos(), a.new.nanos(), a.unpriced_old, a.unpriced_new), (3, 15, 15, 0, 0));
-        assert_eq!((fold().events, fold().unsure), (5, 1));
+        assert_eq!(fold().events, 5);
         assert!(day.keys().all(|line| line.kind() == "training"));
     }
 

@@ -106,7 +106,7 @@ impl Batch<'_> {
         let encoded = Encoded::new(names.iter());
         // Fixed columns, ids, and room for usual names; the vector grows when they are longer.
         let constant = self.origin.source_epoch.len() + self.origin.topic.len() + 2;
-        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (127 + constant + 64));
+        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (144 + constant + 64));
         let named = |column: &'_ [u32], out: &mut Native| out.names(&encoded, order.iter().map(|&row| column[row as usize]));
         let numbers = |column: &'_ [u64], out: &mut Native| out.u64s(order.iter().map(|&row| column[row as usize]));
         named(&columns.account, &mut out);
@@ -125,8 +125,10 @@ impl Batch<'_> {
         numbers(&columns.cached_input_tokens, &mut out);
         numbers(&columns.output_tokens, &mut out);
         out.decimals(order.iter().map(|&row| columns.quantity[row as usize].nanos()));
+        out.decimals(order.iter().map(|&row| columns.credits[row as usize].nanos()));
+        out.u8s(order.iter().map(|&row| columns.given[row as usize].bits()));
         out.decimals(order.iter().map(|&row| columns.cost[row as usize].nanos()));
-        out.flags(order.iter().map(|&row| columns.priced[row as usize]));
+        out.u8s(order.iter().map(|&row| columns.priced[row as usize].into()));
         out.same_u64(self.stamp.price_version);
         out.same_text(&self.origin.source_epoch);
         out.same_text(&self.origin.topic);

@@ -75,8 +75,8 @@ impl Native {
         self.same("Int32", &value.to_le_bytes());
     }
 
-    pub fn flags(&mut self, values: impl Iterator<Item = bool>) {
-        self.column("UInt8", values, |body, value| body.push(value.into()));
+    pub fn u8s(&mut self, values: impl Iterator<Item = u8>) {
+        self.column("UInt8", values, |body, value| body.push(value));
     }
 
     pub fn decimals(&mut self, nanos: impl Iterator<Item = i128>) {

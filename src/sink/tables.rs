@@ -43,8 +43,8 @@ impl Table {
         match self {
             Self::UsageLog => {
                 "account, source, id, event_time, received_at, day, platform, user_hash, agent, category, model, duration_ms, \
-                 input_tokens, cached_input_tokens, output_tokens, quantity, cost, priced, price_version, source_epoch, topic, \
-                 partition, offset, digest"
+                 input_tokens, cached_input_tokens, output_tokens, quantity, credits, given, cost, priced, price_version, \
+                 source_epoch, topic, partition, offset, digest"
             }
             Self::SessionUsers => {
                 "account, day, session_start, platform, batch, users, events, blocks, digest, price_version, written_at"
@@ -69,8 +69,8 @@ impl Table {
         const N: &str = "UInt64";
         match self {
             Self::UsageLog => &[
-                TEXT, TEXT, TEXT, MOMENT, MOMENT, "Date", TEXT, N, TEXT, TEXT, TEXT, N, N, N, N, AMOUNT, AMOUNT, "UInt8", N, TEXT,
-                TEXT, "Int32", "Int64", N,
+                TEXT, TEXT, TEXT, MOMENT, MOMENT, "Date", TEXT, N, TEXT, TEXT, TEXT, N, N, N, N, AMOUNT, AMOUNT, "UInt8", AMOUNT,
+                "UInt8", N, TEXT, TEXT, "Int32", "Int64", N,
             ],
             Self::SessionUsers => &[TEXT, "Date", SECOND, TEXT, TEXT, USERS, N, N, N, N, SECOND],
             Self::UsageHourly => {

@@ -1,11 +1,11 @@
 //! Events of `usage_log` in ClickHouse's format RowBinary, read in place: many times cheaper than JSON.
 
-use crate::model::{Credits, Day, Quantity, Timestamp};
+use crate::model::{Credits, Day, Given, Quantity, Timestamp};
 use crate::price::Logged;
 
 /// What is asked for, in the order in which [`parse`] reads.
 pub(super) const COLUMNS: &str = "account, day, event_time, toString(platform), toString(agent), toString(category), toString(model), duration_ms, \
-     input_tokens, cached_input_tokens, output_tokens, quantity, cost, priced, price_version";
+     input_tokens, cached_input_tokens, output_tokens, quantity, credits, given, cost, priced, price_version";
 
 /// The first row and its length; `None`: it has not come whole.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Logged<'_>, usize)>, &'static str> {
@@ -21,7 +21,8 @@ fn row<'a>(rest: &mut Rest<'a>) -> Option<Result<Logged<'a>, &'static str>> {
     let mut number = || rest.array().map(u64::from_le_bytes);
     let [duration_ms, input_tokens, cached_input_tokens, output_tokens] = [number()?, number()?, number()?, number()?];
     let mut decimal = || rest.array().map(i128::from_le_bytes);
-    let (quantity, cost) = (decimal()?, decimal()?);
+    let (quantity, credits) = (decimal()?, decimal()?);
+    let ([given], cost) = (rest.array()?, rest.array().map(i128::from_le_bytes)?);
     let ([priced], price_version) = (rest.array()?, rest.array().map(u64::from_le_bytes)?);
     let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).map_err(|_| "text that is not UTF-8");
     let all = || {
@@ -39,6 +40,8 @@ fn row<'a>(rest: &mut Rest<'a>) -> Option<Result<Logged<'a>, &'static str>> {
             cached_input_tokens,
             output_tokens,
             quantity: Quantity::from_nanos(quantity),
+            credits: Credits::from_nanos(credits),
+            given: Given::from_bits(given),
             cost: Credits::from_nanos(cost),
             priced: priced != 0,
             price_version,
@@ -92,9 +95,11 @@ mod tests {
         for number in 1..=4_u64 {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
-        for decimal in [5_i128, 6] {
+        for decimal in [5_i128, 8] {
             bytes.extend_from_slice(&decimal.to_le_bytes());
         }
+        bytes.push(9);
+        bytes.extend_from_slice(&6_i128.to_le_bytes());
         bytes.push(1);
         bytes.extend_from_slice(&7_u64.to_le_bytes());
         bytes
@@ -114,6 +119,7 @@ mod tests {
         let (row, _) = parse(&bytes).expect("text").expect("whole");
         assert_eq!((row.account, row.platform, row.agent, row.category, row.model.len()), ("acme", "web", "", "llm", 300));
         assert_eq!((row.day.epoch_days(), row.time.millis(), row.quantity.nanos(), row.cost.nanos()), (20_500, -1, 5, 6));
+        assert_eq!((row.credits.nanos(), row.given.bits()), (8, 9));
         assert_eq!((row.duration_ms, row.cached_input_tokens, row.priced, row.price_version), (1, 3, true, 7));
     }
 

@@ -192,7 +192,7 @@ fn what_the_log_has_no_more_is_told_and_stays_charged() {
     assert!(gone.stdout.is_empty(), "{}", gone.stdout);
     assert!(
         gone.stderr.contains(
-            "farebox: 5 events cannot be rated again and keep their cost: 5 are of days of which `usage_log` does not have every event (2)\n"
+            "farebox: 5 events cannot be rated again and keep their cost: `usage_log` does not have every event of their days (2)\n"
         ),
         "{}",
         gone.stderr
@@ -201,24 +201,31 @@ fn what_the_log_has_no_more_is_told_and_stays_charged() {
 }
 
 #[test]
-fn what_events_report_is_not_invented() {
+fn what_an_event_reported_before_its_account_was_known_is_what_it_costs() {
     let mut direct = Direct::new("[[account]]\nid = \"own\"\noperations = \"reported\"\ncharge = [\"operations\"]\n");
     direct.write([
         event(1, "own", "2026-03-10T10:00:00Z", r#""category":"llm","credits":"1.5""#),
         event(2, "own", "2026-03-10T10:00:00Z", r#""category":"llm""#),
         event(3, "later", "2026-03-10T10:00:00Z", r#""category":"llm","credits":"2.5""#),
+        event(4, "zero", "2026-03-10T10:00:00Z", r#""category":"image","quantity":"0""#),
+        event(5, "zero", "2026-03-10T10:00:00Z", r#""category":"image""#),
     ]);
     let farebox = installed(&direct);
-    direct.apply("[[account]]\nid = \"later\"\noperations = \"reported\"\ncharge = [\"operations\"]\n", false);
-    let told = rerate(&farebox, &format!("{MARCH} --post")).expect_success();
-    assert!(
-        told.stdout.is_empty()
-            && told.stderr.contains(
-                "farebox: 2 events cannot be rated again and keep their cost: 2 cost what they report, which is not kept of them\n"
-            ),
-        "{told:?}"
+    direct.apply(
+        "[[account]]\nid = \"later\"\noperations = \"reported\"\ncharge = [\"operations\"]\n[[account]]\nid = \"zero\"\n\
+         [[rate]]\naccount = \"*\"\ncategory = \"image\"\nper_unit = \"7\"\n",
+        false,
     );
-    assert_eq!(direct.query("SELECT sum(c.cost) FROM {db}.costs AS c"), "1.5\n");
+    rerate(&farebox, &format!("{MARCH} --post")).expect_success();
+    assert_eq!(
+        direct.query("SELECT account, sum(c.cost) FROM {db}.costs AS c GROUP BY account ORDER BY account"),
+        "later\t2.5\nown\t1.5\nzero\t0\n"
+    );
+    // Nothing was reported, and no quantity was given: no price.
+    assert_eq!(
+        direct.query("SELECT account, events FROM {db}.unpriced_usage WHERE kind = 'operation' ORDER BY account"),
+        "own\t1\nzero\t1\n"
+    );
 }
 
 #[test]

@@ -18,11 +18,12 @@ impl Database {
     fn new() -> Self {
         let server = ClickHouse::shared();
         let database = Self { server, name: server.database() };
-        let tables: String = include_str!("../../src/store/migrations/0001_tables.sql")
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("--"))
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        let migrations = concat!(
+            include_str!("../../src/store/migrations/0001_tables.sql"),
+            include_str!("../../src/store/migrations/0005_given.sql")
+        );
+        let tables: String =
+            migrations.lines().filter(|line| !line.trim_start().starts_with("--")).flat_map(|line| [line, "\n"]).collect();
         for statement in tables.split(';').filter(|statement| !statement.trim().is_empty()) {
             database.ask("", statement.as_bytes());
         }
@@ -150,6 +151,7 @@ fn varied() -> Rows {
         cached_input_tokens: largest,
         output_tokens: largest,
         quantity: Some(Quantity::from_nanos(amount)),
+        credits: Some(Credits::from_nanos(amount - 1)),
         ..event("2026-03-01T00:00:00.001Z")
     };
     let mut fold = Fold::new();
@@ -187,14 +189,16 @@ fn every_value_is_read_back_as_it_was_sent() {
         let texts = [row.account, row.source, row.id, row.platform, row.agent, row.category, row.model].map(str::to_owned);
         let times = [row.event_time.millis().to_string(), row.received_at.millis().to_string(), row.day.to_string()];
         let numbers = [row.user_hash, row.duration_ms, row.input_tokens, row.cached_input_tokens, row.output_tokens];
-        let amounts = [row.quantity.to_string(), row.cost.to_string(), u8::from(row.priced).to_string(), "42".into()];
+        let given = row.given.bits().to_string();
+        let reported = [row.quantity.to_string(), row.credits.to_string(), given];
+        let amounts = [row.cost.to_string(), u8::from(row.priced).to_string(), "42".into()];
         let ends = [row.offset.to_string(), digest.clone()];
-        [&texts[..], &times, &numbers.map(|number| number.to_string()), &amounts, &origin, &ends].concat()
+        [&texts[..], &times, &numbers.map(|number| number.to_string()), &reported, &amounts, &origin, &ends].concat()
     }));
     let stored = database.query(
         "SELECT account, source, id, platform, agent, category, model, toUnixTimestamp64Milli(event_time), \
          toUnixTimestamp64Milli(received_at), day, user_hash, duration_ms, input_tokens, cached_input_tokens, output_tokens, quantity, \
-         cost, priced, price_version, source_epoch, topic, partition, offset, digest FROM usage_log \
+         credits, given, cost, priced, price_version, source_epoch, topic, partition, offset, digest FROM usage_log \
          ORDER BY toYYYYMM(day), account, event_time, id FORMAT TSVRaw",
     );
     assert_eq!(stored, expected);

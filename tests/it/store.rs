@@ -68,7 +68,7 @@ fn ask(store: &Store, sql: &str) -> String {
 fn migrating_twice_does_nothing_the_second_time() {
     let database = unique("store");
     let store = Store::new(&settings(&database)).unwrap();
-    let missing = ["1 tables", "2 ledger", "3 cost_adjustments", "4 log_ends", "views"];
+    let missing = ["1 tables", "2 ledger", "3 cost_adjustments", "4 log_ends", "5 given", "views"];
     let behind = SchemaStatus::Behind { missing: missing.map(str::to_owned).to_vec() };
     assert_eq!(wait(store.schema_status()).unwrap(), behind);
     let planned = wait(store.migrate(&Migrate { dry_run: true, ..options() })).unwrap();
@@ -82,6 +82,23 @@ fn migrating_twice_does_nothing_the_second_time() {
     assert_eq!(shorter.statements, ["ALTER TABLE usage_log MODIFY TTL day + toIntervalDay(30)"]);
     assert_eq!(wait(store.setting("lateness_seconds")).unwrap().as_deref(), Some("172800"));
     assert_eq!(wait(store.setting("database_uuid")).unwrap(), Some(wait(store.database_uuid()).unwrap()));
+}
+
+#[test]
+fn rows_from_before_it_was_kept_gave_what_is_not_zero_and_reported_what_they_cost() {
+    let (_, store) = migrated();
+    run(&store, "ALTER TABLE usage_log DROP COLUMN credits, DROP COLUMN given");
+    run(
+        &store,
+        "INSERT INTO usage_log (id, input_tokens, output_tokens, cost, priced) VALUES ('a', 5, 0, 2.5, 1), ('b', 0, 7, 0, 0)",
+    );
+    run(&store, "ALTER TABLE migrations DELETE WHERE number = 5 SETTINGS mutations_sync = 1");
+    assert_eq!(wait(store.migrate(&options())).unwrap().applied, ["5 given"]);
+    run(&store, "INSERT INTO usage_log (id, credits, given) VALUES ('c', 3, 32)");
+    assert_eq!(
+        ask(&store, "SELECT groupArray((id, toString(credits), given)) FROM (SELECT * FROM usage_log ORDER BY id)"),
+        "[('a','2.5',34),('b','0',8),('c','3',32)]"
+    );
 }
 
 #[test]

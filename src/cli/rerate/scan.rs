@@ -26,8 +26,6 @@ pub(in super::super) struct Found {
     pub(in super::super) posted: u64,
     /// Its events.
     pub(in super::super) events: u64,
-    /// Events that keep their cost, since the log does not have what the book asks for.
-    pub(in super::super) unsure: u64,
     /// Every line by hour; `None`: `usage_log` does not have all of the day's events.
     pub(in super::super) lines: Option<BTreeMap<Line, Compared>>,
 }
@@ -158,16 +156,16 @@ impl<'a> Scan<'a> {
             .map(|open| (open.events.remove(&key).unwrap_or_default(), open.posted.get(&key).copied().unwrap_or_default()))
             .unwrap_or_default();
         let (account, day) = key;
-        let (events, unsure) = (fold.events.max(counted), fold.unsure);
+        let events = fold.events.max(counted);
         if fold.events < counted {
-            return Ok(Found { account, day, posted, events, unsure: events, lines: None });
+            return Ok(Found { account, day, posted, events, lines: None });
         }
         let before = match posted {
             0 => Vec::new(),
             _ => self.store.adjustments(&account, day, posted).await.map_err(failed)?,
         };
         let lines = Some(fold.compare(before)?);
-        Ok(Found { account, day, posted, events, unsure, lines })
+        Ok(Found { account, day, posted, events, lines })
     }
 }
 

@@ -26,6 +26,8 @@ pub struct LogRow {
     pub cached_input_tokens: u64,
     pub output_tokens: u64,
     pub quantity: i128,
+    pub credits: i128,
+    pub given: u8,
     pub cost: i128,
     pub priced: bool,
     pub price_version: u64,
@@ -225,8 +227,11 @@ impl Row<'_> {
     fn amount(&mut self) -> i128 {
         next!(self, Amount)
     }
+    fn byte(&mut self) -> u8 {
+        next!(self, U8)
+    }
     fn flag(&mut self) -> bool {
-        next!(self, U8) != 0
+        self.byte() != 0
     }
     fn users(&mut self) -> BTreeSet<u64> {
         next!(self, Users)
@@ -250,6 +255,8 @@ impl Row<'_> {
             cached_input_tokens: self.number(),
             output_tokens: self.number(),
             quantity: self.amount(),
+            credits: self.amount(),
+            given: self.byte(),
             cost: self.amount(),
             priced: self.flag(),
             price_version: self.number(),
