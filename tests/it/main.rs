@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bad_days;
+mod balances;
 mod cli;
 mod commands;
 mod credits;
