@@ -63,6 +63,8 @@ labels! {
         Expiry = "expiry",
         /// Which partitions are read to their end.
         LogEnds = "log_ends",
+        /// Closed sessions are counted.
+        Sessions = "sessions",
     }
 }
 

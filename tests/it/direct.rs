@@ -19,6 +19,8 @@ pub struct Direct {
     pub clickhouse: &'static ClickHouse,
     pub database: String,
     pub store: Store,
+    /// The moment that the rows of the next batch carry.
+    pub written_at: Timestamp,
     engine: Engine,
     offset: i64,
 }
@@ -61,7 +63,7 @@ impl Direct {
             key: HashKey::new([7; 16]),
         };
         let engine = Engine::new(rules, Arc::new(Prices::new(&Book::from_rows(plan.rows))), 0);
-        Self { clickhouse, database, store, engine, offset: 0 }
+        Self { clickhouse, database, store, written_at: now, engine, offset: 0 }
     }
 
     /// Makes one batch of these values and writes it. Gives its blocks, to be written again, and what became of the values.
@@ -73,7 +75,7 @@ impl Direct {
             self.offset += 1;
         }
         let batch = self.engine.close(self.offset);
-        let stamp = Stamp { from: batch.from, to: batch.to, price_version: batch.price_version, written_at: timestamp };
+        let stamp = Stamp { from: batch.from, to: batch.to, price_version: batch.price_version, written_at: self.written_at };
         let origin = Origin { source_epoch: "1".to_owned(), topic: self.database.clone(), partition: 0, topic_id: "id".to_owned() };
         let blocks = sink::blocks(&batch.rows, &origin, &stamp);
         self.insert(&blocks);

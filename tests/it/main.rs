@@ -38,6 +38,7 @@ mod scenario;
 mod send_tail;
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod session_folds;
 mod sink;
 mod source;
 mod store;
