@@ -48,7 +48,8 @@ pub use stops::Stop;
 pub use stream::Stream;
 pub use unique::Unique;
 pub use verify::{
-    Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LogDay, RejectedPlace, ShortBatch, Totals, quoted,
+    Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LedgerFindings, LogDay, RejectedPlace, ShortBatch, Totals,
+    quoted,
 };
 
 /// Where ClickHouse is and who we are there: section `[clickhouse]` of the configuration.
