@@ -21,6 +21,7 @@ pub struct Direct {
     pub store: Store,
     /// The moment that the rows of the next batch carry.
     pub written_at: Timestamp,
+    now: Timestamp,
     engine: Engine,
     offset: i64,
 }
@@ -30,7 +31,12 @@ pub const NOW: &str = "2026-03-20T10:00:00Z";
 
 impl Direct {
     pub fn new(price_book: &str) -> Self {
-        let now = Timestamp::parse(NOW).unwrap();
+        Self::at(price_book, NOW)
+    }
+
+    /// The same, of another time.
+    pub fn at(price_book: &str, now: &str) -> Self {
+        let now = Timestamp::parse(now).unwrap();
         let (clickhouse, database) = (ClickHouse::shared(), unique("direct"));
         let store = Store::new(&Settings {
             url: clickhouse.url(),
@@ -63,12 +69,12 @@ impl Direct {
             key: HashKey::new([7; 16]),
         };
         let engine = Engine::new(rules, Arc::new(Prices::new(&Book::from_rows(plan.rows))), 0);
-        Self { clickhouse, database, store, written_at: now, engine, offset: 0 }
+        Self { clickhouse, database, store, written_at: now, now, engine, offset: 0 }
     }
 
     /// Makes one batch of these values and writes it. Gives its blocks, to be written again, and what became of the values.
     pub fn write(&mut self, values: impl IntoIterator<Item = String>) -> (Vec<Block>, Counts) {
-        let timestamp = Timestamp::parse(NOW).unwrap();
+        let timestamp = self.now;
         for value in values {
             let value = Some(value.as_bytes());
             self.engine.apply(&Record { offset: self.offset, timestamp, leader_epoch: 0, key: None, value, headers: Vec::new() });

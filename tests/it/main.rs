@@ -25,6 +25,7 @@ mod memory;
 mod money_views;
 #[path = "../support/odd.rs"]
 mod odd;
+mod odd_days;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
 mod preview;
