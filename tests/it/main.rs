@@ -28,6 +28,7 @@ mod odd;
 mod odd_days;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
+mod pages;
 mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
