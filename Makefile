@@ -13,6 +13,7 @@ help:
 	@echo "make fetch   only what both need, into .deps"
 	@echo "make torture faults drawn by seed for TIME=10m, or until one is not survived"
 	@echo "make faults  every fault once; writes the table in docs/guarantees.md"
+	@echo "make bench   how fast, beside what it is compared with; writes docs/speed.md"
 	@echo "make lint    format and clippy"
 
 demo:
@@ -50,8 +51,15 @@ faults:
 	FAULT_OUTCOMES="$(CURDIR)/target/outcomes.jsonl" $(CARGO) test --release --locked --test faults
 	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
 
+# Everything together, beside a consumer that does nothing and ClickHouse's own Kafka engine, in one run; writes docs/speed.md.
+# EVENTS=10000000 PARTITIONS=6 ACCOUNTS=1000 USERS=1000 ONLY=a,b,c,d,e,latency
+bench:
+	@tools/need $(BUILD_TOOLS) java mvn npm setpriv
+	@tools/fetch clickhouse kafka
+	$(CARGO) bench --locked --bench drain
+
 fetch:
 	@tools/need java mvn npm
 	@tools/fetch clickhouse kafka
 
-.PHONY: help demo test lint fetch torture faults
+.PHONY: help demo test lint fetch torture faults bench

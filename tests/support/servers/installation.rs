@@ -107,7 +107,7 @@ impl Farebox {
         path
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = process::command(env!("CARGO_BIN_EXE_farebox"));
         // Variables of whoever runs the tests are not a test's business.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FAREBOX_")) {

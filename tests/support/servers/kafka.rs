@@ -31,6 +31,8 @@ pub struct Kafka {
     process: Option<Process>,
     folder: Folder,
     pub client: Client,
+    /// As in production: the second compiler and a gigabyte of heap.
+    is_fast: bool,
 }
 
 /// Several brokers, each controller too. Topics are replicated as far as they ask for.
@@ -55,6 +57,14 @@ impl Kafka {
     pub fn start_with(properties: &[(&str, &str)]) -> Self {
         let node = Node { id: 1, port: free_port(), controller_port: free_port() };
         let mut kafka = Self::make(&node, std::slice::from_ref(&node), properties, &formatted());
+        kafka.restart();
+        kafka
+    }
+
+    /// One that is to be measured: it starts slower and runs as in production.
+    pub fn start_fast() -> Self {
+        let node = Node { id: 1, port: free_port(), controller_port: free_port() };
+        let mut kafka = Self { is_fast: true, ..Self::make(&node, std::slice::from_ref(&node), &[], &formatted()) };
         kafka.restart();
         kafka
     }
@@ -125,7 +135,7 @@ impl Kafka {
         let meta = format!("version=1\ncluster.id={CLUSTER_ID}\nnode.id={id}\ndirectory.id=farebox-test-node-{id:03}A\n");
         fs::write(log.join("meta.properties"), meta).unwrap();
         fs::write(folder.path().join("server.properties"), server_properties(node, nodes, properties, &log)).unwrap();
-        Self { process: None, folder, client: Client::new(&format!("127.0.0.1:{}", node.port)) }
+        Self { process: None, folder, client: Client::new(&format!("127.0.0.1:{}", node.port)), is_fast: false }
     }
 
     pub fn brokers(&self) -> &str {
@@ -147,7 +157,7 @@ impl Kafka {
 
     /// Starts it and waits for nothing: a member of a cluster answers only when its quorum stands.
     pub fn launch(&mut self) {
-        let mut java = java();
+        let mut java = if self.is_fast { fast_java() } else { java() };
         java.args(["-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"])
             .arg(format!("-XX:SharedArchiveFile={}", archive().display()))
             .arg("kafka.Kafka")
@@ -227,6 +237,14 @@ fn java() -> Command {
     java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-Djava.net.preferIPv4Stack=true"])
         .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
         .arg("-cp")
+        .arg(fetched("kafka/lib").join("*"));
+    java
+}
+
+/// Kafka's own tools and a broker that is measured: as Java comes, but for the heap.
+pub fn fast_java() -> Command {
+    let mut java = process::command("java");
+    java.args(["-Xmx1g", "-Djava.net.preferIPv4Stack=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
         .arg(fetched("kafka/lib").join("*"));
     java
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use clickhouse::ClickHouse;
 pub use installation::{Farebox, Instance, Output};
-pub use kafka::{Client, Cluster, Committed, Kafka, Message, Read as KafkaRecord};
+pub use kafka::{Client, Cluster, Committed, Kafka, Message, Read as KafkaRecord, fast_java};
 pub use process::Process;
 
 /// How long things may take that take a second on an idle machine: two busy cores make it ten.

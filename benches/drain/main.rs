@@ -1,0 +1,135 @@
+//! How fast a backlog is metered, beside what it is compared with, in one run on one machine: Kafka's own consumer that merely reads, our
+//! source that merely reads, farebox without and with `usage_log`, and ClickHouse's own Kafka engine with views that do the same. Then how
+//! long an event takes to be seen by a query, at shares of that rate.
+//!
+//! `make bench` runs it and writes the table into docs/speed.md; without `WRITE=1` it is only printed.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation
+)]
+
+mod engine_table;
+mod latency;
+mod metered;
+mod readers;
+mod report;
+#[path = "../../tests/support/servers/mod.rs"]
+mod servers;
+mod usage;
+
+use std::env;
+use std::str::FromStr;
+use std::time::Duration;
+
+use servers::{ClickHouse, Farebox, Kafka};
+
+/// What is measured, and how much of it.
+pub struct Load {
+    pub events: u64,
+    pub partitions: i32,
+    pub accounts: u64,
+    pub users: u64,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    pub name: &'static str,
+    pub events: u64,
+    /// From the start of the process until all events are there.
+    pub seconds: f64,
+    /// CPU of the process, and of ClickHouse meanwhile.
+    pub cpu_seconds: f64,
+    pub clickhouse_cpu_seconds: f64,
+    pub peak_mb: f64,
+    pub note: String,
+}
+
+impl Measured {
+    pub fn rate(&self) -> f64 {
+        self.events as f64 / self.seconds
+    }
+}
+
+fn number<T: FromStr>(name: &str, default: T) -> T {
+    env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+fn main() {
+    let load = Load {
+        events: number("EVENTS", 2_000_000),
+        partitions: number("PARTITIONS", 6),
+        accounts: number("ACCOUNTS", 1_000),
+        users: number("USERS", 1_000),
+    };
+    let only = env::var("ONLY").unwrap_or_default();
+    let wanted = |part: &str| only.is_empty() || only.split(',').any(|one| one == part);
+    let mut kafka = Kafka::start_fast();
+    let mut clickhouse = ClickHouse::start();
+    let farebox = filled(&kafka, &clickhouse, &load);
+    let mut rows = Vec::new();
+    if wanted("a") {
+        rows.push(readers::consumer_performance(&kafka, &farebox.topic, &load));
+    }
+    if wanted("b") {
+        rows.push(readers::source_alone(&kafka, &farebox.topic, &load));
+    }
+    if wanted("c") {
+        rows.push(metered::drain(&mut kafka, &clickhouse, &farebox.topic, &load, false));
+    }
+    if wanted("d") {
+        rows.push(metered::drain(&mut kafka, &clickhouse, &farebox.topic, &load, true));
+    }
+    if wanted("e") {
+        rows.push(engine_table::drain(&kafka, &clickhouse, &farebox.topic, &load));
+    }
+    let all = rows.iter().find(|row| row.name.starts_with("(d)")).map(Measured::rate);
+    let latencies = match all {
+        Some(rate) if wanted("latency") => {
+            [0.1, 0.5, 0.9].map(|share| latency::at(&kafka, &clickhouse, &load, share, rate)).to_vec()
+        }
+        _ => Vec::new(),
+    };
+    clickhouse.assert_alive();
+    report::tell(&load, &rows, &latencies, &clickhouse);
+}
+
+/// A topic with the events, and a book that prices them.
+fn filled(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load) -> Farebox {
+    let farebox = installed(kafka, clickhouse, load, None);
+    produce(&farebox, load, load.events, 0);
+    farebox
+}
+
+/// A database, a group and, without `topic`, a topic of its own.
+pub fn installed(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load, topic: Option<&str>) -> Farebox {
+    let mut farebox = Farebox::new(kafka.brokers(), &clickhouse.url());
+    farebox.set("kafka.partitions", load.partitions);
+    if let Some(topic) = topic {
+        farebox.topic = topic.to_owned();
+        farebox.set("kafka.topic", topic);
+    }
+    farebox.run(&["migrate"]).expect_success();
+    let (accounts, users) = (load.accounts.to_string(), load.users.to_string());
+    farebox.run(&["produce", "--events", "0", "--accounts", &accounts, "--users", &users, "--book", "book.toml"]).expect_success();
+    farebox.run(&["apply", "book.toml"]).expect_success();
+    farebox
+}
+
+/// Events of the last day, one in a hundred of them twice; `rate` 0: as fast as they are taken.
+pub fn produce(farebox: &Farebox, load: &Load, events: u64, rate: u64) {
+    let texts = [events, load.accounts, load.users, rate].map(|number| number.to_string());
+    let [events, accounts, users, rate] = &texts;
+    let mut line = vec!["produce", "--events", events, "--accounts", accounts, "--users", users, "--rate", rate];
+    line.extend(["--duplicates", "0.01", "--seed", "7"]);
+    let start = farebox::runtime::clock::now().plus_millis(-23 * 3_600_000).to_string();
+    if rate == "0" {
+        line.extend(["--start", &start, "--spread", "22h"]);
+    }
+    let (stdout, log) = (farebox.path("produce.out"), farebox.path("produce.log"));
+    let mut process = servers::Process::start_split(farebox.command(&line), &stdout, &log);
+    assert!(process.wait(Duration::from_secs(1_800)).success(), "{}", process.log());
+}

@@ -1,0 +1,103 @@
+//! The table, on the terminal and in docs/speed.md.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+use super::latency::Latency;
+use super::servers::ClickHouse;
+use super::{Load, Measured};
+
+const PAGE: &str = "docs/speed.md";
+const BEGIN: &str = "<!-- made by `make bench` -->\n";
+const END: &str = "<!-- end -->\n";
+
+pub fn tell(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &ClickHouse) {
+    let table = table(load, rows, latencies, clickhouse);
+    print!("{table}");
+    if env::var_os("WRITE").is_none() {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect(BEGIN);
+    let (_, after) = rest.split_once(END).expect(END);
+    fs::write(path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
+}
+
+fn table(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &ClickHouse) -> String {
+    let mut text = format!(
+        "{}\n\n{} events of {} accounts with {} users each, one in a hundred twice; {} partitions, lz4; on {}.\n\n",
+        machine(),
+        grouped(load.events),
+        grouped(load.accounts),
+        grouped(load.users),
+        load.partitions,
+        farebox::model::Zone::UTC.local(farebox::runtime::clock::now()).day
+    );
+    text += &format!(
+        "Kafka {}, ClickHouse {}, librdkafka {}, farebox {}.\n\n",
+        kafka_version(),
+        clickhouse.query("SELECT version()").trim(),
+        rdkafka::util::get_rdkafka_version().1,
+        env!("CARGO_PKG_VERSION")
+    );
+    text += "| | events a second | share of (a) | our CPU, µs an event | ClickHouse's CPU, µs an event | peak memory, MB | |\n";
+    text += "|---|--:|--:|--:|--:|--:|---|\n";
+    let first = rows.iter().find(|row| row.name.starts_with("(a)")).map(Measured::rate);
+    for row in rows {
+        let each = |seconds: f64| if seconds > 0.0 { format!("{:.2}", seconds * 1e6 / row.events as f64) } else { String::new() };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            row.name,
+            grouped(row.rate() as u64),
+            first.map_or_else(String::new, |first| format!("{:.2}", row.rate() / first)),
+            each(row.cpu_seconds),
+            each(row.clickhouse_cpu_seconds),
+            if row.peak_mb > 0.0 { format!("{:.0}", row.peak_mb) } else { String::new() },
+            row.note
+        );
+    }
+    if !latencies.is_empty() {
+        text += "\n| load | events a second | event to query, p50 | p99 |\n|---|--:|--:|--:|\n";
+        for latency in latencies {
+            let seconds = |ms: i64| format!("{:.2} s", ms as f64 / 1_000.0);
+            let (rate, p50, p99) = (grouped(latency.rate), seconds(latency.p50_ms), seconds(latency.p99_ms));
+            let _ = writeln!(text, "| {:.0} % of (d) | {rate} | {p50} | {p99} |", latency.share * 100.0);
+        }
+    }
+    text
+}
+
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown", |rest| rest.trim_start_matches([':', ' ', '\t']));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kb: u64 = memory.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0);
+    format!("{cores} cores ({model}), {} GB; broker, ClickHouse and farebox share them", kb / 1_000_000)
+}
+
+/// The version in the name of the broker's jar.
+fn kafka_version() -> String {
+    let jars = fs::read_dir(super::servers::fetched("kafka/lib")).into_iter().flatten().flatten();
+    let names = jars.map(|jar| jar.file_name().to_string_lossy().into_owned());
+    names.filter_map(|name| Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_owned())).next().unwrap_or_default()
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
