@@ -50,8 +50,14 @@ faults:
 	FAULT_OUTCOMES="$(CURDIR)/target/outcomes.jsonl" $(CARGO) test --release --locked --test faults
 	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
 
+# Instructions, time and allocations of each part of the hot path, without servers: docs/speed-parts.md.
+bench-parts:
+	@tools/need $(BUILD_TOOLS)
+	@CARGO="$(CARGO)" tools/bench-parts
+
 fetch:
 	@tools/need java mvn npm
 	@tools/fetch clickhouse kafka
 
 .PHONY: help demo test lint fetch torture faults
+.PHONY: bench-parts
