@@ -7,6 +7,7 @@ mod credits;
 mod event;
 mod names;
 mod record;
+mod rfc3339;
 mod session;
 mod time;
 

@@ -5,6 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
+use super::rfc3339;
+
 /// A moment: milliseconds since 1970-01-01T00:00:00Z. Finer digits are cut when parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -47,7 +49,8 @@ impl Timestamp {
 
     /// Parses RFC 3339 with an offset; digits below a millisecond are cut. `None` when it is not RFC 3339.
     pub fn parse(text: &str) -> Option<Self> {
-        DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_millis()))
+        let slow = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
+        rfc3339::millis(text.as_bytes()).or_else(slow).map(Self)
     }
 
     /// The same moment for chrono, or `None` beyond its years.
