@@ -14,7 +14,7 @@ use farebox::aggregate::users::State;
 use farebox::aggregate::{Accepted, Fold, HashSeed, Rows};
 use farebox::decode;
 use farebox::dedupe::{Fingerprint, Window};
-use farebox::model::{Event, Record, Timestamp};
+use farebox::model::{Clocks, Event, Record, Timestamp};
 use farebox::price::Prices;
 use made::{Dice, LIMITS, NOON, WINDOW, engine, event, key, prices, record};
 
@@ -59,8 +59,8 @@ impl Log {
     }
 
     fn accepted<'a>(&self, events: &'a [Event<'a>]) -> Vec<Accepted<'a>> {
-        let key = key();
-        (0..).zip(events).map(|(offset, event)| accepted(&self.prices, &key, offset, event)).collect()
+        let (key, mut clocks) = (key(), Clocks::default());
+        (0..).zip(events).map(|(offset, event)| accepted(&self.prices, &mut clocks, &key, offset, event)).collect()
     }
 
     fn rows(&self) -> Rows {
@@ -71,19 +71,26 @@ impl Log {
     }
 }
 
-fn accepted<'a>(prices: &Prices, key: &farebox::dedupe::HashKey, offset: i64, event: &'a Event<'a>) -> Accepted<'a> {
+fn accepted<'a>(
+    prices: &Prices,
+    clocks: &mut Clocks,
+    key: &farebox::dedupe::HashKey,
+    offset: i64,
+    event: &'a Event<'a>,
+) -> Accepted<'a> {
     let terms = prices.terms(&event.account, event.time);
     let cost = prices.cost(event, &terms);
-    let local = terms.zone.local(event.time);
+    let local = clocks.local(terms.zone, event.time);
     let session = terms.anchor.session_of(event.time);
     Accepted {
         event,
+        content: 0,
         offset,
         received_at: Timestamp::from_millis(NOON),
         day: local.day,
         hour: local.hour,
         session,
-        session_day: terms.zone.local(session.start()).day,
+        session_day: clocks.local(terms.zone, session.start()).day,
         user_hash: key.user_hash(&event.account, &event.user),
         cost: cost.credits,
         priced: cost.priced,
@@ -151,8 +158,8 @@ fn window(_: &Log, meter: &mut Meter) {
 }
 
 fn pricing(log: &Log, meter: &mut Meter) {
-    let (events, key) = (log.events(), key());
-    meter.run(|| (), |()| events.iter().for_each(|event| made_use_of(accepted(&log.prices, &key, 0, event))));
+    let (events, key, mut clocks) = (log.events(), key(), Clocks::default());
+    meter.run(|| (), |()| events.iter().for_each(|event| made_use_of(accepted(&log.prices, &mut clocks, &key, 0, event))));
 }
 
 fn folding(log: &Log, meter: &mut Meter) {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use farebox::aggregate::{Accepted, Counts, Fold, HourlyBlock, LogBlock, REJECTED_BYTES_MAX, Rejected, RejectedBlock, Rows};
+use farebox::dedupe::HashKey;
 use farebox::model::{Credits, Event, Quantity, Reason, Reject, SessionAnchor, Timestamp, Zone};
 use farebox::sink::{BatchKind, BatchRow, Block, Origin, Stamp, Table, batches_row, blocks, witness};
 
@@ -121,6 +122,7 @@ fn accept(fold: &mut Fold, event: &Event<'_>, offset: i64, user_hash: u64, cost:
     let session = SessionAnchor::default().session_of(event.time);
     fold.accept(&Accepted {
         event,
+        content: HashKey::new([0; 16]).fingerprint(event).payload,
         offset,
         received_at: event.time.plus_millis(1).clamped(),
         day: local.day,
