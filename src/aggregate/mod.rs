@@ -114,3 +114,16 @@ pub struct Rows {
     /// Rejected records, by the month in UTC of their timestamp.
     pub rejected: BTreeMap<Month, RejectedBlock>,
 }
+
+impl Rows {
+    /// Whose events were accepted; an account of several months is named for each.
+    pub fn accounts(&self) -> Vec<Box<str>> {
+        let mut accounts: Vec<Box<str>> = Vec::new();
+        for row in self.usage_hourly.values().flat_map(HourlyBlock::rows) {
+            if accounts.last().is_none_or(|last| **last != *row.account) {
+                accounts.push(row.account.into()); // rows are sorted by account
+            }
+        }
+        accounts
+    }
+}

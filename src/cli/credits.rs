@@ -145,7 +145,7 @@ async fn tell_what_expires(store: &Store, account: &str) -> anyhow::Result<()> {
 }
 
 /// The first day that is not over everywhere on earth: as the view `balances` has it.
-fn first_day_that_lasts(now: Timestamp) -> Day {
+pub(super) fn first_day_that_lasts(now: Timestamp) -> Day {
     Zone::UTC.local(now.plus_millis(-12 * 3_600_000)).day
 }
 

@@ -225,11 +225,11 @@ fn tell(days: &[Day], zone: &str) {
     }
     for (kind, events) in unpriced {
         let why = match kind {
-            "unattributed" => "name no user or no platform, so no session is charged for them",
-            "session" => "belong to sessions that cost nothing: the price book has no session price for them",
-            "training" => "are training that costs nothing: the price book has no rate for it",
-            _ => "are operations that cost nothing: the price book has no rate for them",
+            "unattributed" => "events that name no user or no platform, so that no session is charged for them",
+            "session" => "events of sessions for which the price book has no session price, so that they cost nothing",
+            "training" => "events of training for which the price book has no rate, so that it costs nothing",
+            _ => "events of operations for which the price book has no rate, so that they cost nothing",
         };
-        eprintln!("farebox: {events} events {why}; the view unpriced_usage tells which");
+        eprintln!("farebox: {why}: {events}; the view unpriced_usage tells which");
     }
 }

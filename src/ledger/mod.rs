@@ -6,9 +6,11 @@
 
 mod entry;
 mod fold;
+mod status;
 
 pub use entry::{Entry, Kind};
 pub use fold::{Balance, Lot, Overflow, balance};
+pub use status::Status;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! Holds: every step of `docs/exactly-once.md`, in its order. Absent on purpose: what an event means, what it costs, SQL.
 
 mod allocator;
+mod balances;
 mod begin;
 mod books;
 pub mod clock;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+pub use balances::Touched;
 pub use books::{Books, refuse_problems};
 pub use gather::{Gathered, look};
 pub use group::{Group, Membership, SpawnOwner};
@@ -44,6 +46,7 @@ use crate::config::Config;
 use crate::source::kafka::Handle;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use balances::Balances;
 use leader::Leader;
 use startup::Opened;
 use world::{Asked, Questions};
@@ -83,6 +86,13 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         progress: Arc::clone(&shared.progress),
         metrics: Arc::clone(&metrics),
     };
+    let balances = config.kafka.balances_topic.clone().map(|topic| Balances {
+        store: store.clone(),
+        publisher: Arc::clone(&publisher),
+        client: client.clone(),
+        topic,
+        shared: Arc::clone(&shared),
+    });
     let connect = |on_revoke| {
         let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
         let asked = Asked { consumer: Arc::clone(&consumer), publisher, topic: Arc::clone(&shared.topic), fixed_topic_id };
@@ -101,6 +111,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     };
     let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
     let leader = tokio::spawn(leader.work(config.leader.interval.get()));
+    let balances = balances.map(|balances| tokio::spawn(balances.work()));
     let watch = tokio::spawn(watch_store(store, Arc::clone(&shared)));
     tokio::select! {
         () = stop => {
@@ -115,6 +126,9 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     let outcome = tokio::task::spawn_blocking(move || thread.join()).await;
     gauges.abort();
     leader.abort();
+    if let Some(balances) = balances {
+        balances.abort();
+    }
     watch.abort();
     let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
     match (failed, outcome) {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::balances::Touched;
 use super::books::Books;
 use super::partition::End;
 use super::patience::Patience;
@@ -91,6 +92,8 @@ pub struct Shared {
     pub owned: Arc<AtomicUsize>,
     /// Where each of them stands.
     pub progress: Arc<Progress>,
+    /// Whose balance may have changed.
+    pub touched: Arc<Touched>,
     /// Becomes true when the service is to end.
     pub drain: watch::Receiver<bool>,
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::balances::Touched;
 use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
@@ -154,6 +155,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         keep: keep(config),
         owned: Arc::new(AtomicUsize::new(0)),
         progress: Arc::default(),
+        touched: Arc::new(config.kafka.balances_topic.as_ref().map_or_else(Touched::default, |_| Touched::collecting())),
         drain: watch::channel(false).1,
     };
     Ok(Opened { shared, client: consumer(&client, config), store, publisher, metrics, health })

@@ -61,11 +61,13 @@ pub async fn write_promised(
         blocks.retain(|block| block.table != Table::UsageLog);
     }
     let (counts, digest) = (rows.counts, rows.digest);
+    let accounts = shared.touched.is_collecting().then(|| rows.accounts());
     drop(rows); // the blocks are what is kept while ClickHouse is away
     let written = Written { origin, stamp: &stamp, digest, blocks: &blocks, received };
     written.insert_all(shared, in_doubt).await?;
     insert_batches_row(shared, origin, &stamp, &batch_row(intent, record_time_max)).await?;
     shared.metrics.count_batch(counts, &tally);
+    shared.touched.accounts(accounts.iter().flatten().map(|account| &**account));
     Ok(stamp.to)
 }
 

@@ -1,4 +1,4 @@
-//! The credit ledger and the balances.
+//! The credit ledger.
 
 use std::collections::BTreeMap;
 
@@ -40,22 +40,6 @@ pub const NEVER: &str = "1970-01-01";
 const COLUMNS: &str = "account, id, kind, amount, day, expires, reference, note, created_at, created_by";
 /// Neither account nor id can be told from the other by a separator that both may hold.
 const KEY: &str = "concat(toString(length(account)), ':', account, '/', id)";
-
-/// A row of the view `balances`; amounts as decimals.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct AccountBalance {
-    /// Whose.
-    pub account: String,
-    /// All entries, less what expired.
-    pub credited: String,
-    /// The cost of all usage.
-    pub used: String,
-    /// What is left; negative: a debt.
-    pub balance: String,
-    /// When a batch or an entry was last written.
-    #[serde(with = "super::time")]
-    pub updated_at: Timestamp,
-}
 
 impl LedgerRow {
     /// Whether it says the same, whenever and by whomever it was made.
@@ -137,16 +121,5 @@ impl Store {
                    AND (account, id) NOT IN (SELECT account, reference FROM ledger WHERE kind = 'expiry') ORDER BY account";
         let rows: Vec<Row> = self.rows(sql, &[("open", &open.to_string())]).await?;
         Ok(rows.into_iter().map(|row| row.account).collect())
-    }
-
-    /// The balance of one account, or of all.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn balances(&self, account: Option<&str>) -> Result<Vec<AccountBalance>, Error> {
-        let sql = "SELECT account, credited, used, balance, updated_at FROM balances \
-                   WHERE {all:UInt8} OR account = {account:String} ORDER BY account";
-        let all = if account.is_none() { "1" } else { "0" };
-        self.rows(sql, &[("all", all), ("account", account.unwrap_or_default())]).await
     }
 }

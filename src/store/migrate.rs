@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, name: "cost_adjustments", compatible: true, sql: include_str!("migrations/0003_cost_adjustments.sql") },
     Migration { number: 4, name: "log_ends", compatible: true, sql: include_str!("migrations/0004_log_ends.sql") },
     Migration { number: 5, name: "given", compatible: true, sql: include_str!("migrations/0005_given.sql") },
+    Migration { number: 6, name: "session_folds", compatible: true, sql: include_str!("migrations/0006_session_folds.sql") },
 ];
 
 const VIEWS: &[&str] = &[

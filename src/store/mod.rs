@@ -6,6 +6,7 @@
 //! Absent on purpose: clocks (moments are given), the layout of a batch's blocks (`sink`), decisions (`runtime`).
 
 mod adjustments;
+mod balances;
 mod client;
 mod error;
 mod evidence;
@@ -14,6 +15,8 @@ mod ledger;
 mod log_ends;
 mod log_rows;
 mod migrate;
+mod rows;
+mod session_folds;
 mod settings;
 mod sources;
 mod stops;
@@ -31,18 +34,22 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 pub use adjustments::{LoggedStream, Metered, Posting, Span};
+pub use balances::{ACCOUNTS_MAX, AccountBalance, AccountEntries, MarkedBalance};
 pub use error::{Disposition, Error};
 pub use evidence::{BatchRow, Proof, Range};
 pub use facts::{BatchEnd, Facts, LogRows, RangeWitness};
-pub use ledger::{AccountBalance, LedgerRow, NEVER};
+pub use ledger::{LedgerRow, NEVER};
 pub use log_ends::LogEnd;
 pub use migrate::{Migrate, Migrated, SchemaStatus};
+pub use rows::RowStream;
+pub use session_folds::FoldMark;
 pub use sources::Source;
 pub use stops::Stop;
 pub use stream::Stream;
 pub use unique::Unique;
 pub use verify::{
-    Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LogDay, RejectedPlace, ShortBatch, Totals, quoted,
+    Check, Conservation, Coverage, Difference, Duplicates, End, Ends, LedgerFindings, LogDay, RejectedPlace, ShortBatch, Totals,
+    quoted,
 };
 
 /// Where ClickHouse is and who we are there: section `[clickhouse]` of the configuration.
@@ -182,13 +189,13 @@ impl Store {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, Error> {
     let lines = body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            serde_json::from_slice(line).map_err(|error| {
-                Error::Answer(format!("{error} in `{}`", String::from_utf8_lossy(line).chars().take(200).collect::<String>()))
-            })
-        })
-        .collect()
+    lines.map(parse_row).collect()
+}
+
+fn parse_row<T: DeserializeOwned>(line: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(line).map_err(|error| {
+        Error::Answer(format!("{error} in `{}`", String::from_utf8_lossy(line).chars().take(200).collect::<String>()))
+    })
 }
 
 fn one<T>(rows: Vec<T>) -> Result<T, Error> {

@@ -63,6 +63,8 @@ labels! {
         Expiry = "expiry",
         /// Which partitions are read to their end.
         LogEnds = "log_ends",
+        /// Closed sessions are counted.
+        Sessions = "sessions",
     }
 }
 
@@ -115,6 +117,10 @@ pub struct Metrics {
     inserts: [[IntCounter; Outcome::ALL.len()]; TABLES.len()],
     /// `farebox_dead_letters_total`
     pub dead_letters: IntCounter,
+    /// `farebox_balances_published_total`
+    pub balances_published: IntCounter,
+    /// `farebox_balances_waiting_seconds`
+    pub balances_waiting_seconds: Gauge,
     /// `farebox_partitions_assigned`
     pub partitions_assigned: IntGauge,
     /// `farebox_partitions_stopped`
@@ -203,6 +209,11 @@ impl Metrics {
             insert_seconds: TABLES.map(|table| histograms.with_label_values(&[table])),
             inserts: TABLES.map(|table| Outcome::ALL.map(|outcome| inserts.with_label_values(&[table, outcome.as_str()]))),
             dead_letters: declare.counter("dead_letters_total", "Records that the dead-letter topic acknowledged.")?,
+            balances_published: declare.counter("balances_published_total", "Balances that the topic of balances acknowledged.")?,
+            balances_waiting_seconds: declare.seconds(
+                "balances_waiting_seconds",
+                "For how long the oldest balance that may have changed waits to be published.",
+            )?,
             partitions_assigned: declare.gauge("partitions_assigned", "Partitions that this instance owns.")?,
             partitions_stopped: declare
                 .gauge("partitions_stopped", "Partitions that this instance owns and a guard has stopped.")?,

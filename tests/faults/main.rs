@@ -28,6 +28,7 @@ mod odd;
 mod oracle;
 mod outcome;
 mod points;
+mod prices;
 #[path = "../support/proxy/mod.rs"]
 mod proxy;
 #[path = "../support/quick.rs"]

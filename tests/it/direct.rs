@@ -19,6 +19,9 @@ pub struct Direct {
     pub clickhouse: &'static ClickHouse,
     pub database: String,
     pub store: Store,
+    /// The moment that the rows of the next batch carry.
+    pub written_at: Timestamp,
+    now: Timestamp,
     engine: Engine,
     offset: i64,
 }
@@ -28,7 +31,12 @@ pub const NOW: &str = "2026-03-20T10:00:00Z";
 
 impl Direct {
     pub fn new(price_book: &str) -> Self {
-        let now = Timestamp::parse(NOW).unwrap();
+        Self::at(price_book, NOW)
+    }
+
+    /// The same, of another time.
+    pub fn at(price_book: &str, now: &str) -> Self {
+        let now = Timestamp::parse(now).unwrap();
         let (clickhouse, database) = (ClickHouse::shared(), unique("direct"));
         let store = Store::new(&Settings {
             url: clickhouse.url(),
@@ -53,7 +61,9 @@ impl Direct {
         let plan = book::plan(&Book::empty(), &file, now, "test", Timestamp::from_millis(0), true).unwrap();
         wait(async {
             store.migrate(&migrate).await.unwrap();
-            store.apply_price_book(plan.version, book::COLUMNS, &plan.rows).await.unwrap();
+            if !plan.rows.is_empty() {
+                store.apply_price_book(plan.version, book::COLUMNS, &plan.rows).await.unwrap();
+            }
         });
         let rules = Rules {
             limits: decode::Limits { size_max: 1 << 18, age_max_ms: 35 * 86_400_000, ahead_max_ms: 600_000 },
@@ -61,19 +71,19 @@ impl Direct {
             key: HashKey::new([7; 16]),
         };
         let engine = Engine::new(rules, Arc::new(Prices::new(&Book::from_rows(plan.rows))), 0);
-        Self { clickhouse, database, store, engine, offset: 0 }
+        Self { clickhouse, database, store, written_at: now, now, engine, offset: 0 }
     }
 
     /// Makes one batch of these values and writes it. Gives its blocks, to be written again, and what became of the values.
     pub fn write(&mut self, values: impl IntoIterator<Item = String>) -> (Vec<Block>, Counts) {
-        let timestamp = Timestamp::parse(NOW).unwrap();
+        let timestamp = self.now;
         for value in values {
             let value = Some(value.as_bytes());
             self.engine.apply(&Record { offset: self.offset, timestamp, leader_epoch: 0, key: None, value, headers: Vec::new() });
             self.offset += 1;
         }
         let batch = self.engine.close(self.offset);
-        let stamp = Stamp { from: batch.from, to: batch.to, price_version: batch.price_version, written_at: timestamp };
+        let stamp = Stamp { from: batch.from, to: batch.to, price_version: batch.price_version, written_at: self.written_at };
         let origin = Origin { source_epoch: "1".to_owned(), topic: self.database.clone(), partition: 0, topic_id: "id".to_owned() };
         let blocks = sink::blocks(&batch.rows, &origin, &stamp);
         self.insert(&blocks);
@@ -96,6 +106,12 @@ impl Direct {
             self.engine.set_prices(&Arc::new(Prices::new(&book)));
         }
         book
+    }
+
+    /// Prices what is written from now on by the newest book.
+    pub fn take_book(&mut self) {
+        let book = wait(self.store.book()).unwrap();
+        self.engine.set_prices(&Arc::new(Prices::new(&book)));
     }
 
     /// Sends blocks under their tokens.

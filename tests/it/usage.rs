@@ -80,8 +80,8 @@ fn usage_comes_by_day_rounded_for_people_and_exact_for_programs() {
         table.stderr,
         "farebox: credits, rounded to two digits; days begin at midnight in Asia/Kolkata\n\
          farebox: provisional days may still get events that are in time\n\
-         farebox: 1 events are operations that cost nothing: the price book has no rate for them; the view unpriced_usage tells which\n\
-         farebox: 2 events belong to sessions that cost nothing: the price book has no session price for them; the view unpriced_usage tells which\n"
+         farebox: events of operations for which the price book has no rate, so that they cost nothing: 1; the view unpriced_usage tells which\n\
+         farebox: events of sessions for which the price book has no session price, so that they cost nothing: 2; the view unpriced_usage tells which\n"
     );
     let csv = formatted(&farebox, "csv");
     assert_eq!(

@@ -88,10 +88,16 @@ fn each_thing_that_is_wrong_is_found_and_nothing_else() {
         assert_eq!(clean.status.code(), Some(0), "{when}: {clean:?}");
         let verdicts = verdicts(&clean);
         assert!(
-            verdicts.len() == 14 && verdicts.values().all(|(verdict, found)| verdict == "ok" && found == "nothing"),
+            verdicts.len() == 18 && verdicts.values().all(|(verdict, found)| verdict == "ok" && found == "nothing"),
             "{when}: {verdicts:?}"
         );
     };
+    let credits = |entry: &str| farebox.run(&entry.split(' ').collect::<Vec<_>>()).expect_success();
+    credits("credits grant alone 10 --key stays");
+    clickhouse.query(&format!(
+        "INSERT INTO {database}.credit_ledger (account, id, kind, amount, day, expires, created_at) VALUES \
+         ('lapsed', 'trial', 'grant', 5, today() - 9, today() - 5, now64(3)), ('lapsed', 'stays', 'top_up', 7, today() - 9, 0, now64(3))"
+    ));
     assert_clean("before");
 
     let one = |sql: &str| clickhouse.query(&format!("{sql} FORMAT TSV")).trim().to_owned();
@@ -124,9 +130,17 @@ fn each_thing_that_is_wrong_is_found_and_nothing_else() {
         )
     };
     let counted_less = format!("partition {}, offsets {}-{}: Kafka has ", with_duplicate[0], with_duplicate[1], with_duplicate[2]);
-    let view = one(&format!("SELECT as_select FROM system.tables WHERE database = '{database}' AND name = 'model_costs'"));
-    let view = view.replace("\\'", "'").replace("\\n", "\n");
-    let replaced = |select: &str| vec![format!("CREATE OR REPLACE VIEW {database}.model_costs AS {select}")];
+    let changed = |view: &str, what: &str, by: &str| {
+        let select = one(&format!("SELECT as_select FROM system.tables WHERE database = '{database}' AND name = '{view}'"));
+        let select = select.replace("\\'", "'").replace("\\n", "\n");
+        assert!(select.contains(what), "{view}: {select}");
+        let replaced = |select: &str| vec![format!("CREATE OR REPLACE VIEW {database}.{view} AS {select}")];
+        (replaced(&select.replacen(what, by, 1)), replaced(&select))
+    };
+    let entry = |values: &str| {
+        let columns = "(account, id, kind, amount, day, reference, note, created_at)";
+        added(database, "credit_ledger", &format!("{columns} VALUES ({values}, 'planted', now64(3))"), "note = 'planted'")
+    };
 
     let of_alone = "account alone, ";
     let case = |run: u8, (plant, undo): (Vec<String>, Vec<String>), fails: Vec<(&'static str, String)>| Planted {
@@ -246,8 +260,47 @@ fn each_thing_that_is_wrong_is_found_and_nothing_else() {
         case(1, /* a record that was not counted */ (vec![update("-")], vec![update("+")]), vec![("records", counted_less)]),
         case(
             1, // a view that does not add up
-            (replaced(&view.replacen("sum(h.cost)", "sum(h.cost) + 1", 1)), replaced(&view)),
+            changed("model_costs", "sum(h.cost)", "sum(h.cost) + 1"),
             vec![("costs", "model_costs has cost ".to_owned())],
+        ),
+        case(
+            1, // a session that was counted wrong
+            (
+                vec![
+                    format!(
+                        "INSERT INTO {database}.session_folds SELECT account, day, session_start, platform, \
+                         if(account = 'alone', 7, unique_users), events, now64(3) FROM {database}.session_costs"
+                    ),
+                    format!(
+                        "INSERT INTO {database}.session_fold_marks VALUES ('2100-01-01 00:00:00', '2100-01-01 00:00:00', now64(3))"
+                    ),
+                ],
+                ["session_folds", "session_fold_marks"].map(|table| format!("TRUNCATE TABLE {database}.{table}")).to_vec(),
+            ),
+            vec![("session_folds", "platform web: 7 users in 2 events were counted, the sets have ".to_owned())],
+        ),
+        case(
+            2, // an entry with the wrong sign
+            entry("'alone', 'wrong', 'grant', -1, today(), ''"),
+            vec![("ledger", "account alone, entry wrong: a grant of -1, which must add".to_owned())],
+        ),
+        case(
+            3, // an expiry of nothing
+            entry("'alone', 'expiry/none', 'expiry', -1, today(), 'none'"),
+            vec![("ledger", "takes the rest of `none`, which is no entry that expires".to_owned())],
+        ),
+        case(
+            4, // a balance that is not the ledger less the costs
+            changed("balances", "b.spent AS used", "b.spent + 1 AS used"),
+            vec![("balances", "account alone: used is ".to_owned())],
+        ),
+        case(
+            5, // credits that expired, and more
+            changed("expired_credits", ").3 AS expired", ").3 + 1 AS expired"),
+            vec![(
+                "balances",
+                "account lapsed: balances says 6 credited, 6 left, the fold of ledger and usage 7 credited, 7 left".to_owned(),
+            )],
         ),
     ];
     for run in 1..=6 {
@@ -273,6 +326,13 @@ fn each_thing_that_is_wrong_is_found_and_nothing_else() {
         }
     }
     assert_clean("after");
+
+    // A key that is there twice: the first entry counts, and somebody should know.
+    let (plant, undo) = entry("'alone', 'stays', 'grant', 99, today(), ''");
+    plant.iter().for_each(|sql| drop(clickhouse.query(sql)));
+    let (verdict, found) = verdicts(&verify(&[]).expect_success())["ledger_keys"].clone();
+    assert_eq!((verdict.as_str(), found.as_str()), ("warn", "account alone, entry stays: is there 2 times; the first counts"));
+    undo.iter().for_each(|sql| drop(clickhouse.query(sql)));
 
     // Dead letters that are not there.
     let elsewhere = format!("{topic}.elsewhere");

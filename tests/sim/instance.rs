@@ -75,6 +75,7 @@ impl Instance {
             keep: Keep { usage_log_days: 400, rejected_days: 400 },
             owned: Arc::new(AtomicUsize::new(0)),
             progress: Arc::<Progress>::default(),
+            touched: Arc::default(),
             drain: draining,
         };
         let planted = setting.planted;

@@ -14,8 +14,8 @@ use crate::runtime;
 use crate::store::{Check, Coverage, Difference, Duplicates, End, Ends, Error, Store};
 
 /// A difference that was seen while batches are written must be there so often before it counts.
-const LOOKS: usize = 3;
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
+pub(super) const LOOKS: usize = 3;
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 pub(super) struct Verify {
     pub(super) store: Store,
@@ -31,7 +31,7 @@ pub(super) struct Verify {
 
 /// What several findings have in common, and how many are not named.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     places: Vec<String>,
     more: u64,
 }
@@ -39,7 +39,7 @@ struct Found {
 impl Found {
     const NAMED_MAX: usize = 20;
 
-    fn add(&mut self, places: impl IntoIterator<Item = String>) {
+    pub(super) fn add(&mut self, places: impl IntoIterator<Item = String>) {
         for place in places {
             if self.places.len() < Self::NAMED_MAX {
                 self.places.push(place);
@@ -49,7 +49,7 @@ impl Found {
         }
     }
 
-    fn row(self, check: &'static str, range: impl Into<String>, looked_at: impl Into<String>) -> Row {
+    pub(super) fn row(self, check: &'static str, range: impl Into<String>, looked_at: impl Into<String>) -> Row {
         Row::new(check, range, looked_at, self.places, self.more)
     }
 }
@@ -63,7 +63,7 @@ impl Verify {
         let days = self.checked_days(&coverage, keep.usage_log_days);
         let spans = days.map(months).unwrap_or_default();
         let of_days = days.map_or(0, |days| Store::day_spans(&coverage, days).len());
-        self.steps.total = u64::try_from(ends.0.len() * 3 + spans.len() + 2 * of_days + 4).unwrap_or(u64::MAX);
+        self.steps.total = u64::try_from(ends.0.len() * 3 + 2 * spans.len() + 2 * of_days + 7).unwrap_or(u64::MAX);
         self.conservation(&ends).await?;
         self.batches(&ends).await?;
         self.totals(keep.usage_log_days).await?;
@@ -72,10 +72,7 @@ impl Verify {
             self.hourly(&coverage, days).await?;
             self.sessions(&coverage, days).await?;
         }
-        let priced = self.priced_days(&coverage);
-        if let Some(days) = priced {
-            self.costs(days).await?;
-        }
+        self.money(&coverage).await?;
         if let Some(days) = days {
             self.duplicates(&coverage, days).await?;
         }
@@ -271,26 +268,13 @@ impl Verify {
     }
 
     /// The days of the rollups to look at: they stay longer than the log. Whole months, where nothing else was asked for.
-    fn priced_days(&self, coverage: &Coverage) -> Option<(NaiveDate, NaiveDate)> {
+    pub(super) fn priced_days(&self, coverage: &Coverage) -> Option<(NaiveDate, NaiveDate)> {
         let (first, last) = (coverage.days.first()?.day, coverage.days.last()?.day);
         let month = first.with_day(1).unwrap_or(first);
         let next_month = last.with_day(1).and_then(|day| day.checked_add_months(chrono::Months::new(1)));
         let month_end = next_month.and_then(|day| day.pred_opt()).unwrap_or(last);
         let (from, to) = (self.days.from.unwrap_or(month), self.days.to.unwrap_or(month_end));
         (from <= to).then_some((from, to))
-    }
-
-    async fn costs(&mut self, days: (NaiveDate, NaiveDate)) -> Result<(), Error> {
-        let mut found = Found::default();
-        let spans = months(days);
-        for (from, to, is_whole) in &spans {
-            let store = &self.store;
-            let differences = settled(store, async |_| store.cost_differences((*from, *to), *is_whole).await).await?;
-            found.add(differences.iter().map(told));
-            self.steps.step(&format!("costs {from}"));
-        }
-        self.rows.push(found.row("costs", spelled(days), format!("{} months, 5 views", spans.len())));
-        Ok(())
     }
 
     async fn duplicates(&mut self, coverage: &Coverage, days: (NaiveDate, NaiveDate)) -> Result<(), Error> {
@@ -380,7 +364,10 @@ impl Verify {
 }
 
 /// Asks once; what differs then is asked again, with what is being written told apart, and counts when it stays.
-async fn settled<T: PartialEq>(store: &Store, ask: impl AsyncFn(Option<&Ends>) -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+pub(super) async fn settled<T: PartialEq>(
+    store: &Store,
+    ask: impl AsyncFn(Option<&Ends>) -> Result<Vec<T>, Error>,
+) -> Result<Vec<T>, Error> {
     if ask(None).await?.is_empty() {
         return Ok(Vec::new());
     }
@@ -408,11 +395,11 @@ pub(super) fn name(end: &End) -> String {
     format!("{} partition {}{epoch}", end.topic, end.in_partition)
 }
 
-fn told(difference: &Difference) -> String {
+pub(super) fn told(difference: &Difference) -> String {
     format!("{}: {}", difference.place, difference.what)
 }
 
-fn spelled(days: (NaiveDate, NaiveDate)) -> String {
+pub(super) fn spelled(days: (NaiveDate, NaiveDate)) -> String {
     format!("{} to {}", days.0, days.1)
 }
 
@@ -421,7 +408,7 @@ fn count(coverage: &Coverage, days: (NaiveDate, NaiveDate)) -> usize {
 }
 
 /// The months that these days lie in, each cut to them, and whether it is whole.
-fn months((from, to): (NaiveDate, NaiveDate)) -> Vec<(NaiveDate, NaiveDate, bool)> {
+pub(super) fn months((from, to): (NaiveDate, NaiveDate)) -> Vec<(NaiveDate, NaiveDate, bool)> {
     let mut spans = Vec::new();
     let mut first = from;
     while first <= to {

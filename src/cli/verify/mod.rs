@@ -5,6 +5,7 @@
 
 mod checks;
 mod kafka;
+mod money;
 
 use std::sync::Arc;
 use std::time::Duration;

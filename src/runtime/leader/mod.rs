@@ -4,6 +4,8 @@
 //! next turn and keeps no event waiting.
 
 mod expiry;
+/// Counting closed sessions once.
+pub mod folds;
 mod log_ends;
 
 pub use expiry::EXPIRY_PREFIX;
@@ -52,6 +54,7 @@ impl Leader {
             // What is posted stays: only where it is known how far everything was read.
             if is_noted {
                 self.done(Job::Expiry, expiry::post(&self.store).await);
+                self.done(Job::Sessions, folds::fold(&self.store, clock::now()).await);
             }
         }
     }

@@ -10,11 +10,13 @@ mod conservation;
 mod costs;
 mod ends;
 mod log;
+mod money;
 mod rejected;
 
 pub use conservation::{Conservation, Totals};
 pub use ends::{End, Ends, quoted};
 pub use log::{Coverage, Difference, Duplicates, LogDay};
+pub use money::LedgerFindings;
 pub use rejected::{RejectedPlace, ShortBatch};
 
 /// Findings of one question that are named; the others are counted.

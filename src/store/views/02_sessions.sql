@@ -15,7 +15,25 @@ FROM (
     ifNull((SELECT toUInt32OrZero(argMax(value, set_at)) FROM settings WHERE name = 'lateness_seconds' HAVING count() > 0), 172800) AS lateness_seconds
 );
 
--- Not for analysts: every session once, from its states, priced now.
+-- Not for analysts: every session once, counted. What the leader folded is read as it was counted then, unless something was written to it since
+-- (docs/sessions.md); the rest is counted from its sets.
+CREATE OR REPLACE VIEW session_sets AS
+WITH
+  (SELECT ifNull(argMax(m.folded_to, m.folded_at), toDateTime(0, 'UTC')) FROM session_fold_marks AS m) AS folded_to,
+  (SELECT ifNull(argMax(m.cut, m.folded_at), toDateTime(0, 'UTC')) FROM session_fold_marks AS m) AS cut
+SELECT account, day, session_start, toString(platform) AS platform, unique_users, events
+FROM session_folds FINAL
+WHERE session_start < folded_to AND (account, day, session_start, platform) NOT IN (
+  SELECT account, day, session_start, platform FROM session_users WHERE session_start < folded_to AND written_at >= cut AND account != '')
+UNION ALL
+SELECT account, day, session_start, toString(platform) AS platform, least(uniqCombined64Merge(17)(users), sum(s.events)) AS unique_users,
+  sum(s.events) AS events
+FROM session_users AS s
+WHERE account != '' AND (session_start >= folded_to OR (account, day, session_start, platform) IN (
+  SELECT account, day, session_start, platform FROM session_users WHERE session_start < folded_to AND written_at >= cut AND account != ''))
+GROUP BY account, day, session_start, platform;
+
+-- Not for analysts: every session once, priced now.
 -- The account's row is the one valid when the session starts; none, or a retired one: the account is unknown, nothing is priced.
 -- The price: own rows before everyone's ('*'), then the platform before '*', then the newest valid_from, then the highest version.
 -- Versions begin at 1, so that version 0 means that no row fits.
@@ -38,11 +56,7 @@ FROM (
     terms.2 != 0 AND terms.4 = 0 AS known,
     known AND has(terms.3, 'sessions') AS charged,
     arrayFirst(r -> (r.1 = u.platform OR r.1 = '*') AND r.2 <= u.session_start, arrayConcat(p.own, everyone)) AS price
-  FROM (
-    SELECT account, day, session_start, toString(platform) AS platform, least(uniqCombined64Merge(17)(users), sum(s.events)) AS unique_users,
-      sum(s.events) AS events
-    FROM session_users AS s WHERE account != '' GROUP BY account, day, session_start, platform
-  ) AS u
+  FROM session_sets AS u
   LEFT JOIN (
     SELECT account, arraySort(p -> (p.1 = '*', -toUnixTimestamp64Milli(p.2), -toInt64(p.3)),
       groupArray((platform, valid_from, version, unit_session_cost))) AS own
@@ -59,6 +73,11 @@ CREATE OR REPLACE VIEW session_costs AS
 SELECT account, platform, session_start, session_start + INTERVAL 1 DAY AS session_end, day, unique_users, events, unit_session_cost, cost,
   priced, closed
 FROM session_all;
+
+-- Closed sessions.
+CREATE OR REPLACE VIEW sessions AS
+SELECT account, day, platform, session_start, unique_users, events, unit_session_cost, cost, priced
+FROM session_all WHERE closed;
 
 -- A session may have several rows: merge the states, never add up their counts.
 CREATE OR REPLACE VIEW user_sets AS
