@@ -11,6 +11,7 @@ mod hash;
 mod hourly;
 mod log;
 mod names;
+pub(crate) mod narrow;
 mod rejected;
 mod sessions;
 mod text;

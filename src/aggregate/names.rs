@@ -66,6 +66,11 @@ impl Names {
         id
     }
 
+    /// How many names.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     pub fn get(&self, id: NameId) -> &str {
         std::str::from_utf8(self.bytes_of(id)).unwrap_or_default() // only `str`s go in
     }

@@ -284,6 +284,30 @@ fn a_repeated_insert_changes_nothing_and_a_twin_is_seen_in_the_witness() {
 }
 
 #[test]
+fn columns_of_any_number_of_kinds_arrive() {
+    let database = Database::new();
+    let mut fold = Fold::new();
+    // One byte, two bytes and four for a place among the kinds.
+    for n in 0..70_000 {
+        let (source, model) = (n % 256, n % 257);
+        let event = Event {
+            id: n.to_string().into(),
+            source: format!("source-{source}").into(),
+            model: format!("model-{model}").into(),
+            agent: format!("agent-{n}").into(),
+            ..event("2026-03-01T12:00:00Z")
+        };
+        accept(&mut fold, &event, n, 1, 1);
+    }
+    database.write(&fold.finish(), &stamp(0, 70_000));
+    let wrong = database.query(
+        "SELECT count(), countIf(source != concat('source-', toString(offset % 256)) OR model != concat('model-', toString(offset % 257)) \
+                OR agent != concat('agent-', id) OR id != toString(offset)) FROM usage_log",
+    );
+    assert_eq!(wrong, "70000\t0\n");
+}
+
+#[test]
 fn a_block_becomes_one_part() {
     let (database, rows, stamp) = (Database::new(), varied(), stamp(0, 10));
     for block in blocks(&rows, &origin(), &stamp) {
