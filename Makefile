@@ -53,7 +53,7 @@ faults:
 # Instructions, time and allocations of each part of the hot path, without servers: docs/speed-parts.md.
 bench-parts:
 	@tools/need $(BUILD_TOOLS)
-	@CARGO="$(CARGO)" tools/bench-parts
+	@CARGO="$(CARGO)" tools/bench-parts docs/speed-parts.md
 
 fetch:
 	@tools/need java mvn npm

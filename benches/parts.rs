@@ -203,7 +203,7 @@ fn whole(log: &Log, meter: &mut Meter) {
     meter.run(
         || (),
         |()| {
-            // Ids come again in each round, and so does a batch of duplicates; offsets go on.
+            // Offsets and time go on; an id comes again when the window has forgotten it.
             for record in log.records() {
                 let timestamp = Timestamp::from_millis(NOON + next * 50);
                 engine.apply(&Record { offset: next, timestamp, ..record });
@@ -236,7 +236,7 @@ mod service {
     pub fn chunk(log: &Log, meter: &mut Meter) {
         meter.run(Chunk::default, |mut chunk| {
             log.records().for_each(|record| chunk.push(&record));
-            chunk.iter().for_each(|record| made_use_of(record));
+            chunk.iter().for_each(made_use_of);
             chunk
         });
     }

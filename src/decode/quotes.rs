@@ -13,14 +13,15 @@ pub(super) struct Quotes<'a> {
     is_ascii: bool,
 }
 
-/// What 64 bytes hold, a bit for each byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What 64 bytes hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
+    /// A bit for each quote.
     quotes: u64,
-    /// Backslashes and control characters, all but the one above the space.
-    stops: u64,
-    /// What is not ASCII, and the control character above the space.
-    odd: u64,
+    /// Whether there are backslashes or control characters, the one above the space aside.
+    has_stops: bool,
+    /// Whether there is anything that is not ASCII, or the control character above the space.
+    is_odd: bool,
 }
 
 const BLOCK: usize = 64;
@@ -59,83 +60,36 @@ impl<'a> Quotes<'a> {
                 find(&block)
             }
         };
-        if found.stops != 0 {
+        if found.has_stops {
             return None;
         }
-        self.is_ascii &= found.odd == 0;
+        self.is_ascii &= !found.is_odd;
         self.quotes = found.quotes;
         self.next += BLOCK;
         Some(())
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-use vectors::find;
-#[cfg(not(target_arch = "x86_64"))]
-use words::find;
-
-/// With what every processor of this architecture has: 16 bytes in one step.
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)] // vouches that the processor has SSE2, and nothing else: no pointer, no memory
-mod vectors {
-    use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
-    };
-
-    use super::{BLOCK, Found};
-
-    #[inline]
-    pub(super) fn find(block: &[u8; BLOCK]) -> Found {
-        // SAFETY: SSE2 is part of x86_64.
-        unsafe { sse2(block) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn sse2(block: &[u8; BLOCK]) -> Found {
-        let mut found = Found::default();
-        for (n, sixteen) in block.as_chunks::<16>().0.iter().enumerate() {
-            let [low, high] = [0, 8].map(|at| i64::from_le_bytes(std::array::from_fn(|n| sixteen[at + n])));
-            let bytes = _mm_set_epi64x(high, low);
-            let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
-            // At most 0x1f, unsigned.
-            let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-            // Negative: from 0x80 on.
-            let odd = _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(0)), is(0x7f));
-            let mask = |bytes: __m128i| u64::from(_mm_movemask_epi8(bytes).cast_unsigned()) << (16 * n);
-            found.quotes |= mask(is(b'"'));
-            found.stops |= mask(_mm_or_si128(controls, is(b'\\')));
-            found.odd |= mask(odd);
-        }
-        found
-    }
+#[inline]
+fn find(block: &[u8; BLOCK]) -> Found {
+    // Without branches, so that the compiler takes many bytes in one step.
+    let stops = block.iter().fold(0, |stops, &byte| stops | u8::from(byte < b' ') | u8::from(byte == b'\\'));
+    let odd = block.iter().fold(0, |odd, &byte| odd | u8::from(byte >= 0x7f));
+    Found { quotes: quotes(block), has_stops: stops != 0, is_odd: odd != 0 }
 }
 
-/// With any processor: eight bytes in one integer.
-#[cfg(any(test, not(target_arch = "x86_64")))]
-mod words {
-    use super::{BLOCK, Found};
-
+/// A bit for each quote, found eight bytes at a time.
+#[inline]
+fn quotes(block: &[u8; BLOCK]) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const LOWS: u64 = u64::from_ne_bytes([0x7f; 8]);
-
-    #[inline]
-    pub(super) fn find(block: &[u8; BLOCK]) -> Found {
-        let mut found = Found::default();
-        for (n, eight) in block.as_chunks::<8>().0.iter().enumerate() {
-            let word = u64::from_le_bytes(*eight);
-            // The high bit of each byte that is not zero; no carry leaves a byte.
-            let nonzero = |word: u64| ((word & LOWS).wrapping_add(LOWS) | word) & !LOWS;
-            let is = |byte: u8| !nonzero(word ^ (ONES.wrapping_mul(byte.into()))) & !LOWS;
-            let is_from_0x20 = ((word & LOWS).wrapping_add(ONES.wrapping_mul(0x60)) | word) & !LOWS;
-            // The high bits side by side.
-            let mask = |bits: u64| (bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * n);
-            found.quotes |= mask(is(b'"'));
-            found.stops |= mask(!is_from_0x20 & !LOWS | is(b'\\'));
-            found.odd |= mask(word & !LOWS | is(0x7f));
-        }
-        found
-    }
+    block.as_chunks::<8>().0.iter().rev().fold(0, |bits, eight| {
+        let word = u64::from_le_bytes(*eight) ^ ONES.wrapping_mul(b'"'.into());
+        // The high bit of each byte that is zero; no carry leaves a byte.
+        let zeros = !((word & LOWS).wrapping_add(LOWS) | word | LOWS);
+        // The high bits side by side.
+        bits << 8 | (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    })
 }
 
 #[cfg(test)]
@@ -151,16 +105,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_find_what_a_slow_search_finds(bytes in proptest::collection::vec(byte(), BLOCK)) {
+        fn a_block_is_searched_as_a_slow_search_does(bytes in proptest::collection::vec(byte(), BLOCK)) {
             let block: &[u8; BLOCK] = bytes.first_chunk().expect("64 bytes");
-            let bits = |is: &dyn Fn(u8) -> bool| (0..BLOCK).fold(0, |bits, n| bits | u64::from(is(block[n])) << n);
             let slow = Found {
-                quotes: bits(&|byte| byte == b'"'),
-                stops: bits(&|byte| byte == b'\\' || byte < 0x20),
-                odd: bits(&|byte| byte >= 0x7f),
+                quotes: (0..BLOCK).fold(0, |bits, n| bits | u64::from(block[n] == b'"') << n),
+                has_stops: block.iter().any(|&byte| byte == b'\\' || byte < 0x20),
+                is_odd: block.iter().any(|&byte| byte >= 0x7f),
             };
             prop_assert_eq!(find(block), slow);
-            prop_assert_eq!(words::find(block), slow);
+        }
+
+        #[test]
+        fn a_block_of_quiet_bytes_is_searched_as_a_slow_search_does(bytes in proptest::collection::vec(b' '..=b'z', BLOCK)) {
+            let block: &[u8; BLOCK] = bytes.first_chunk().expect("64 bytes");
+            let slow = (block.contains(&b'\\'), (0..BLOCK).filter(|&n| block[n] == b'"').fold(0, |bits, n| bits | 1_u64 << n));
+            prop_assert_eq!((find(block).has_stops, find(block).quotes), slow);
+            prop_assert!(!find(block).is_odd);
         }
 
         #[test]
