@@ -58,8 +58,13 @@ bench:
 	@tools/fetch clickhouse kafka
 	$(CARGO) bench --locked --bench drain
 
+# Instructions, time and allocations of each part of the hot path, without servers: docs/speed-parts.md.
+bench-parts:
+	@tools/need $(BUILD_TOOLS)
+	@CARGO="$(CARGO)" tools/bench-parts docs/speed-parts.md
+
 fetch:
 	@tools/need java mvn npm
 	@tools/fetch clickhouse kafka
 
-.PHONY: help demo test lint fetch torture faults bench
+.PHONY: help demo test lint fetch torture faults bench bench-parts

@@ -7,58 +7,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use farebox::book::{self, Book};
-use farebox::engine::{Engine, Rules};
-use farebox::model::{Record, Timestamp};
 use farebox::price::Prices;
-use farebox::{decode, dedupe};
+use made::{Dice, IDS_MAX, engine, event, prices, record};
 
-const NOON: i64 = 1_772_366_400_000; // 2026-03-01T12:00:00Z
+mod made;
+
 const RECORDS: u64 = 300_000;
 const BATCH: u64 = 30_000;
 const ROUNDS: usize = 5;
-const IDS_MAX: usize = 2_000_000;
 const CHUNK: u64 = 100_000;
-
-const BOOK: &str = r#"
-[[account]]
-id = "load-1"
-time_zone = "Asia/Kolkata"
-
-[[session_price]]
-account = "*"
-unit_session_cost = "0.2"
-
-[[rate]]
-account = "*"
-category = "llm"
-per_1k_input_tokens = "0.4"
-per_1k_output_tokens = "1.6"
-"#;
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
-
-fn event(id: u64, dice: &mut Dice) -> Vec<u8> {
-    let time = Timestamp::from_millis(NOON - i64::try_from(dice.roll(3_600_000)).unwrap());
-    let (account, user, agent) = (dice.roll(20) + 1, dice.roll(2_000), dice.roll(8));
-    let (tokens, words, took) = (dice.roll(8_000), dice.roll(2_000), dice.roll(60_000));
-    let hash = dice.roll(u64::MAX);
-    format!(
-        r#"{{"id":"{hash:016x}-{id}","source":"farebox-produce","time":"{time}","account":"load-{account}","platform":"whatsapp","user":"user-{user}","agent":"support-triage-{agent}","category":"llm","model":"gpt-4o-mini","duration_ms":{took},"input_tokens":{tokens},"cached_input_tokens":{cached},"output_tokens":{words}}}"#,
-        cached = tokens / 3
-    )
-    .into_bytes()
-}
 
 /// What goes wrong in practice: cut in the middle, not JSON at all, a field missing, a value of the wrong kind, too old.
 fn malformed(id: u64, dice: &mut Dice) -> Vec<u8> {
@@ -83,27 +40,6 @@ fn records(first: u64, count: u64, malformed_of_ten: u64) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn record(offset: u64, value: &[u8]) -> Record<'_> {
-    let timestamp = Timestamp::from_millis(NOON + i64::try_from(offset / 2_000).unwrap());
-    Record {
-        offset: offset.try_into().unwrap(),
-        timestamp,
-        leader_epoch: 0,
-        key: Some(b"load-1"),
-        value: Some(value),
-        headers: Vec::new(),
-    }
-}
-
-fn engine(prices: &Arc<Prices>) -> Engine {
-    let rules = Rules {
-        limits: decode::Limits { size_max: 256 << 10, age_max_ms: 35 * 86_400_000, ahead_max_ms: 600_000 },
-        window: dedupe::Limits { window_ms: 900_000, ids_max: IDS_MAX, expire_by_time: true },
-        key: dedupe::HashKey::new([7; 16]),
-    };
-    Engine::new(rules, Arc::clone(prices), 0)
-}
-
 /// Batches of all records, closed; how many were rejected.
 fn fold(prices: &Arc<Prices>, values: &[Vec<u8>]) -> (Duration, u64) {
     let (mut engine, mut rejected) = (engine(prices), 0);
@@ -123,10 +59,7 @@ fn per_record(took: Duration, records: u64) -> f64 {
 }
 
 fn main() {
-    let file = book::parse(BOOK, "book.toml").unwrap();
-    let plan = book::plan(&Book::empty(), &file, Timestamp::from_millis(NOON), "bench", Timestamp::default(), false).unwrap();
-    let prices = Arc::new(Prices::new(&Book::from_rows(plan.rows)));
-
+    let prices = prices();
     let logs = [0, 1].map(|malformed_of_ten| records(0, RECORDS, malformed_of_ten));
     let mut best = [Duration::MAX; 2];
     for _ in 0..ROUNDS {

@@ -1,7 +1,7 @@
 //! The digest of a batch: a 64-bit sum that does not depend on the order of its terms.
 //!
 //! Each record, and each row of a rollup, is written field by field, texts with their length, and hashed; the hashes are added with
-//! wrap-around. The key is public: the digest tells whether two foldings of one range agree, it does not resist an opponent.
+//! wrap-around. Of an accepted event, what it says is one number: the content of its fingerprint. The key is public: the digest tells whether two foldings of one range agree, it does not resist an opponent.
 
 use std::hash::Hasher as _;
 

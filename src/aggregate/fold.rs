@@ -10,7 +10,6 @@ use super::names::Names;
 use super::rejected::{RejectedColumns, kept};
 use super::sessions::Sessions;
 use super::{Accepted, Counts, Rejected, Rows};
-use crate::model::Given;
 
 /// A batch in the making.
 #[derive(Debug, Clone, Default)]
@@ -57,16 +56,10 @@ impl Fold {
     }
 
     fn digest_accepted(&mut self, row: &Accepted<'_>) {
-        let event = row.event;
+        // What the event says is hashed already; the rest is what was worked out about it.
         let term = self.digest.begin(Term::Accepted);
-        term.int(row.offset).text(event.account.as_bytes()).text(event.source.as_bytes()).text(event.id.as_bytes());
-        term.int(event.time.millis()).int(row.received_at.millis()).number(row.day.epoch_days().into());
-        term.text(event.platform.as_bytes()).number(row.user_hash).text(event.agent.as_bytes());
-        term.text(event.category.as_bytes()).text(event.model.as_bytes());
-        term.number(event.duration_ms.unwrap_or(0)).number(event.input_tokens.unwrap_or(0));
-        term.number(event.cached_input_tokens.unwrap_or(0)).number(event.output_tokens.unwrap_or(0));
-        term.amount(event.quantity.unwrap_or_default().nanos()).amount(event.credits.unwrap_or_default().nanos());
-        term.number(Given::by(event).bits().into()).amount(row.cost.nanos()).number(row.priced.into()).end();
+        term.int(row.offset).number(row.content).int(row.received_at.millis()).number(row.day.epoch_days().into());
+        term.number(row.user_hash).amount(row.cost.nanos()).number(row.priced.into()).end();
     }
 
     /// Takes the offset of a record that repeats an event.

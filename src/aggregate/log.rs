@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Accepted;
 use super::names::{NameId, Names};
+use super::narrow::Narrow;
 use super::text::TextColumn;
 use crate::model::{Credits, Day, Given, Month, Quantity, Timestamp};
 
@@ -22,14 +23,15 @@ pub(crate) struct LogColumns {
     pub agent: Vec<NameId>,
     pub category: Vec<NameId>,
     pub model: Vec<NameId>,
-    pub duration_ms: Vec<u64>,
-    pub input_tokens: Vec<u64>,
-    pub cached_input_tokens: Vec<u64>,
-    pub output_tokens: Vec<u64>,
-    pub quantity: Vec<Quantity>,
-    pub credits: Vec<Credits>,
+    pub duration_ms: Narrow<u64>,
+    pub input_tokens: Narrow<u64>,
+    pub cached_input_tokens: Narrow<u64>,
+    pub output_tokens: Narrow<u64>,
+    /// In billionths, as all amounts.
+    pub quantity: Narrow<i128>,
+    pub credits: Narrow<i128>,
     pub given: Vec<Given>,
-    pub cost: Vec<Credits>,
+    pub cost: Narrow<i128>,
     pub priced: Vec<bool>,
     pub offset: Vec<i64>,
 }
@@ -63,18 +65,24 @@ impl LogColumns {
         self.input_tokens.push(event.input_tokens.unwrap_or(0));
         self.cached_input_tokens.push(event.cached_input_tokens.unwrap_or(0));
         self.output_tokens.push(event.output_tokens.unwrap_or(0));
-        self.quantity.push(event.quantity.unwrap_or(Quantity::ZERO));
-        self.credits.push(event.credits.unwrap_or(Credits::ZERO));
+        self.quantity.push(event.quantity.unwrap_or(Quantity::ZERO).nanos());
+        self.credits.push(event.credits.unwrap_or(Credits::ZERO).nanos());
         self.given.push(Given::by(event));
-        self.cost.push(row.cost);
+        self.cost.push(row.cost.nanos());
         self.priced.push(row.priced);
         self.offset.push(row.offset);
     }
 
     /// Memory held, about.
     pub fn bytes(&self) -> usize {
-        const FIXED: usize = 6 * size_of::<NameId>() + 64 + 3 * size_of::<i128>() + size_of::<Day>() + 2; // eight columns of 64 bits
-        self.id.bytes() + self.offset.len() * FIXED
+        // Six names, four columns of 64 bits, the day, and two of a byte.
+        const FIXED: usize = 6 * size_of::<NameId>() + 4 * size_of::<u64>() + size_of::<Day>() + 2;
+        let numbers = [&self.duration_ms, &self.input_tokens, &self.cached_input_tokens, &self.output_tokens];
+        let amounts = [&self.quantity, &self.credits, &self.cost];
+        self.id.bytes()
+            + self.offset.len() * FIXED
+            + numbers.iter().map(|column| column.bytes()).sum::<usize>()
+            + amounts.iter().map(|column| column.bytes()).sum::<usize>()
     }
 
     /// The rows in the order of the table's key (account, event_time, id), and by offset among equals.
@@ -191,8 +199,8 @@ impl LogBlock {
     /// The rows in the order of the table's key.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = LogRow<'_>> {
         let (names, columns) = (&self.names, &self.columns);
-        self.order.iter().map(move |&row| {
-            let row = row as usize;
+        self.order.iter().map(move |&id| {
+            let row = id as usize;
             LogRow {
                 account: names.get(columns.account[row]),
                 source: names.get(columns.source[row]),
@@ -205,14 +213,14 @@ impl LogBlock {
                 agent: names.get(columns.agent[row]),
                 category: names.get(columns.category[row]),
                 model: names.get(columns.model[row]),
-                duration_ms: columns.duration_ms[row],
-                input_tokens: columns.input_tokens[row],
-                cached_input_tokens: columns.cached_input_tokens[row],
-                output_tokens: columns.output_tokens[row],
-                quantity: columns.quantity[row],
-                credits: columns.credits[row],
+                duration_ms: columns.duration_ms.get(id),
+                input_tokens: columns.input_tokens.get(id),
+                cached_input_tokens: columns.cached_input_tokens.get(id),
+                output_tokens: columns.output_tokens.get(id),
+                quantity: Quantity::from_nanos(columns.quantity.get(id)),
+                credits: Credits::from_nanos(columns.credits.get(id)),
                 given: columns.given[row],
-                cost: columns.cost[row],
+                cost: Credits::from_nanos(columns.cost.get(id)),
                 priced: columns.priced[row],
                 offset: columns.offset[row],
             }

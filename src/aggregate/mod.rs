@@ -11,6 +11,7 @@ mod hash;
 mod hourly;
 mod log;
 mod names;
+pub(crate) mod narrow;
 mod rejected;
 mod sessions;
 mod text;
@@ -38,6 +39,8 @@ pub const REJECTED_BYTES_MAX: usize = 16 * 1024;
 pub struct Accepted<'a> {
     /// The event itself.
     pub event: &'a Event<'a>,
+    /// A hash of all that the event says, and of what it leaves out: that of its fingerprint.
+    pub content: u64,
     /// The record's place in the partition.
     pub offset: i64,
     /// The record's timestamp, between [`Timestamp::MIN`] and [`Timestamp::MAX`].

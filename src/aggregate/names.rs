@@ -4,13 +4,36 @@ use hashbrown::HashTable;
 
 use super::hash::HashSeed;
 use super::text::TextColumn;
+use crate::model::ends;
 
-/// The distinct names of one batch. A known name costs one lookup and no allocation.
+/// The distinct names of one batch. A known name costs one lookup and no allocation; one that came a moment ago, one comparison.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     table: HashTable<u32>,
     texts: TextColumn,
+    recent: Recent,
     seed: HashSeed,
+}
+
+/// Names that came of late, by a glance at their ends. Who chooses names that look alike there is served by the table.
+#[derive(Debug, Clone)]
+struct Recent(Box<[NameId; RECENT]>);
+
+const RECENT: usize = 1024;
+
+impl Recent {
+    fn place(name: &[u8]) -> usize {
+        let (first, last) = ends(name);
+        let glance = first ^ last.rotate_left(23) ^ name.len() as u64;
+        (glance.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % RECENT
+    }
+}
+
+impl Default for Recent {
+    /// The first name in every place: comparing tells.
+    fn default() -> Self {
+        Self(Box::new([0; RECENT]))
+    }
 }
 
 /// A name of one batch; means something only beside its [`Names`].
@@ -22,6 +45,17 @@ impl Names {
     }
 
     pub fn intern(&mut self, name: &str) -> NameId {
+        let place = Recent::place(name.as_bytes());
+        let recent = self.recent.0[place];
+        if (recent as usize) < self.texts.len() && self.bytes_of(recent) == name.as_bytes() {
+            return recent;
+        }
+        let id = self.find(name);
+        self.recent.0[place] = id;
+        id
+    }
+
+    fn find(&mut self, name: &str) -> NameId {
         let hash = self.seed.text(name.as_bytes());
         if let Some(&id) = self.table.find(hash, |&id| self.texts.get(id as usize) == name.as_bytes()) {
             return id;
@@ -30,6 +64,11 @@ impl Names {
         self.texts.push(name.as_bytes());
         self.table.insert_unique(hash, id, |&id| self.seed.text(self.texts.get(id as usize)));
         id
+    }
+
+    /// How many names.
+    pub fn len(&self) -> usize {
+        self.texts.len()
     }
 
     pub fn get(&self, id: NameId) -> &str {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dedupe::HashKey;
 use crate::model::{Quantity, Reason, SessionAnchor, Zone};
 
 /// What one record became, with everything it owns.
@@ -25,6 +26,7 @@ fn feed(fold: &mut Fold, offset: i64, decided: &Decided) {
             let session = SessionAnchor::from_seconds(64_800).unwrap().session_of(event.time);
             fold.accept(&Accepted {
                 event,
+                content: HashKey::new([0; 16]).fingerprint(event).payload,
                 offset,
                 received_at,
                 day: local.day,

@@ -65,6 +65,8 @@ const REQUIRED: [Field; 5] = [Field::Id, Field::Time, Field::Account, Field::Age
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     values: [Value<'a>; Field::ALL.len()],
+    /// Whether all texts are known to be printable ASCII.
+    is_printable: bool,
     /// Names that the contract does not know.
     pub(super) unknown: Vec<Cow<'a, str>>,
 }
@@ -97,11 +99,12 @@ impl<'a> Fields<'a> {
     fn parse_flat(text: &'a str) -> Option<Self> {
         let mut fields = Self::default();
         let mut seen = Seen::default();
-        flat::object(text, |name, value| {
+        let is_printable = flat::object(text, |name, value| {
             let field = Field::named(name).filter(|&field| seen.is_first(field))?;
             fields.values[field as usize] = value;
             Some(())
         })?;
+        fields.is_printable = is_printable;
         Some(fields)
     }
 
@@ -110,6 +113,7 @@ impl<'a> Fields<'a> {
         for (field, value) in attributes {
             if !is_absent(&value) {
                 self.values[field as usize] = value;
+                self.is_printable = false;
             }
         }
     }
@@ -179,7 +183,18 @@ impl<'a> Fields<'a> {
         })
     }
 
+    #[inline]
     fn check_name(&self, field: Field, chars_max: usize, reserved: &str) -> Result<(), String> {
+        match self.value(field) {
+            Value::Absent => Ok(()),
+            // What nearly all are. Bytes bound characters from above.
+            Value::Text(text) if self.is_printable && text.len() <= chars_max && text != reserved => Ok(()),
+            _ => self.check_odd_name(field, chars_max, reserved),
+        }
+    }
+
+    #[cold]
+    fn check_odd_name(&self, field: Field, chars_max: usize, reserved: &str) -> Result<(), String> {
         let Value::Text(text) = self.value(field) else {
             return match self.value(field) {
                 Value::Absent => Ok(()),
@@ -189,7 +204,7 @@ impl<'a> Fields<'a> {
         if text.is_empty() {
             return Ok(()); // optional, or it would be missing
         }
-        check_text(text, chars_max)
+        NameError::check(text, chars_max)
             .and_then(|()| if text == reserved { Err(NameError::Reserved) } else { Ok(()) })
             .map_err(|rule| broken(field, text, rule))
     }
@@ -204,7 +219,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn integer(&self, field: Field) -> Result<Option<u64>, String> {
+        match self.value(field) {
+            Value::Absent => Ok(None),
+            Value::Other(raw) => match short_integer(raw) {
+                Some(integer) => Ok(Some(integer)),
+                None => self.odd_integer(field),
+            },
+            Value::Text(_) => self.odd_integer(field),
+        }
+    }
+
+    #[cold]
+    fn odd_integer(&self, field: Field) -> Result<Option<u64>, String> {
         let raw = match self.value(field) {
             value if is_absent(value) => return Ok(None),
             Value::Other(raw) if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => *raw,
@@ -282,10 +310,16 @@ fn is_absent(value: &Value<'_>) -> bool {
     }
 }
 
-/// [`NameError::check`], with a way around it for the texts that nearly all are: short, printable ASCII.
-fn check_text(text: &str, chars_max: usize) -> Result<(), NameError> {
-    let is_printable = text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
-    if is_printable && text.len() <= chars_max { Ok(()) } else { NameError::check(text, chars_max) }
+/// Of at most 15 digits, which are always below the largest integer.
+#[inline]
+fn short_integer(raw: &str) -> Option<u64> {
+    if raw.is_empty() || raw.len() > 15 {
+        return None;
+    }
+    raw.bytes().try_fold(0_u64, |integer, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| integer.wrapping_mul(10).wrapping_add(digit.into()))
+    })
 }
 
 fn check_time(time: Timestamp, recorded_at: Timestamp, limits: &Limits) -> Result<(), String> {

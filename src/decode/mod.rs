@@ -13,6 +13,7 @@ mod detail;
 mod fields;
 mod flat;
 mod json;
+mod quotes;
 
 #[cfg(test)]
 mod properties;

@@ -11,6 +11,7 @@ use std::hash::Hasher;
 use siphasher::sip::{SipHasher13, SipHasher24};
 
 use super::Fingerprint;
+use super::content::ContentKey;
 use crate::model::Event;
 
 /// What names a key without telling it. No other input looks like it: those hold a zero byte.
@@ -18,34 +19,44 @@ const ID_LABEL: &[u8] = b"farebox users key";
 
 /// The 128-bit key under which users and events are hashed.
 #[derive(Clone)]
-pub struct HashKey([u8; 16]);
+pub struct HashKey {
+    key: [u8; 16],
+    content: ContentKey,
+}
 
 impl HashKey {
     /// From its bytes.
-    pub const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 16]) -> Self {
+        let derived = |label: &[u8]| {
+            let mut hasher = SipHasher24::new_with_key(&bytes);
+            hasher.write(label);
+            hasher.finish()
+        };
+        // Odd, and so never zero.
+        let content = ContentKey { begin: derived(b"farebox content, begin"), secret: derived(b"farebox content, secret") | 1 };
+        Self { key: bytes, content }
     }
 
     /// What names the key beside the data: 16 hexadecimal digits that do not tell it.
     pub fn id(&self) -> String {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
+        let mut hasher = SipHasher24::new_with_key(&self.key);
         hasher.write(ID_LABEL);
         format!("{:016x}", hasher.finish())
     }
 
     /// The hash of a user of an account: SipHash-2-4 of the account, a zero byte and the user.
     pub fn user_hash(&self, account: &str, user: &str) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(account.as_bytes());
-        hasher.write(&[0]);
-        hasher.write(user.as_bytes());
-        hasher.finish()
+        let mut input = Input::new(SipHasher24::new_with_key(&self.key));
+        input.put(account.as_bytes());
+        input.put(&[0]);
+        input.put(user.as_bytes());
+        input.finish()
     }
 
     /// A secret that follows from the key and does not tell it, for hash tables over what events say.
     pub fn table_seed(&self) -> [u8; 16] {
         let half = |label: &[u8]| {
-            let mut hasher = SipHasher24::new_with_key(&self.0);
+            let mut hasher = SipHasher24::new_with_key(&self.key);
             hasher.write(label);
             u128::from(hasher.finish())
         };
@@ -54,36 +65,17 @@ impl HashKey {
 
     /// What identifies an event, and what it says. Covers the decoded fields, not the bytes they came in.
     pub fn fingerprint(&self, event: &Event<'_>) -> Fingerprint {
-        Fingerprint { key: self.identity(event), payload: self.content(event) }
+        Fingerprint { key: self.identity(event), payload: self.content.hash(event) }
     }
 
+    /// SipHash-1-3, which resists who does not know the key as well: ids are not stored, only remembered for a while.
     fn identity(&self, event: &Event<'_>) -> u64 {
-        let mut input = Input::new(SipHasher24::new_with_key(&self.0));
+        let mut input = Input::new(SipHasher13::new_with_key(&self.key));
         for (n, text) in [&event.account, &event.source, &event.id].into_iter().enumerate() {
             if n > 0 {
                 input.put(&[0]);
             }
             input.put(text.as_bytes());
-        }
-        input.finish()
-    }
-
-    /// Which numbers are there, all numbers, then the texts. SipHash-1-3: who finds a collision here deceives only himself.
-    fn content(&self, event: &Event<'_>) -> u64 {
-        let amounts = [event.quantity.map(|amount| amount.nanos()), event.credits.map(|amount| amount.nanos())];
-        let integers = [event.duration_ms, event.input_tokens, event.cached_input_tokens, event.output_tokens];
-        let present = integers.iter().map(Option::is_some).chain(amounts.iter().map(Option::is_some));
-        let present = present.fold(0_u64, |bits, is_some| bits << 1 | u64::from(is_some));
-
-        let mut input = Input::new(SipHasher13::new_with_key(&self.0));
-        input.put(&present.to_le_bytes());
-        input.put(&event.time.millis().to_le_bytes());
-        integers.into_iter().flatten().for_each(|integer| input.put(&integer.to_le_bytes()));
-        amounts.into_iter().flatten().for_each(|nanos| input.put(&nanos.to_le_bytes()));
-        let names = [&event.account, &event.source, &event.id, &event.platform, &event.user];
-        for text in names.into_iter().chain([&event.agent, &event.category, &event.model]) {
-            input.put(text.as_bytes());
-            input.put(&[0]);
         }
         input.finish()
     }

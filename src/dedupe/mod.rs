@@ -8,6 +8,7 @@
 //! Absent on purpose: clocks, rejected records (they leave no entry, so a corrected event may reuse the id), other
 //! partitions.
 
+mod content;
 mod index;
 mod key;
 mod ring;

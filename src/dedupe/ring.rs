@@ -45,50 +45,44 @@ impl Seen {
     }
 }
 
-/// [`Seen`] in pieces of 16 bits, so that nothing is lost to alignment: the key, then 42 bits of time and 38 of payload.
+/// [`Seen`] in bytes, so that nothing is lost to alignment: the key, then 42 bits of time and 38 of payload, little-endian.
 #[derive(Debug, Clone, Copy)]
-struct Entry([u16; 9]);
+struct Entry {
+    key: [u8; 8],
+    /// The time, and the lower bits of the payload.
+    low: [u8; 8],
+    high: [u8; 2],
+}
 
 impl Entry {
-    const EMPTY: Self = Self([0; 9]);
+    const EMPTY: Self = Self { key: [0; 8], low: [0; 8], high: [0; 2] };
 
     fn pack(seen: &Seen) -> Self {
-        let (key, payload) = (seen.fingerprint.key, seen.fingerprint.payload);
-        let low = seen.timestamp_ms.cast_unsigned() | payload << TIME_BITS;
-        let mut pieces = [0; 9];
-        for (n, piece) in pieces.iter_mut().enumerate() {
-            *piece = match n {
-                0..4 => (key >> (16 * n)) as u16,
-                4..8 => (low >> (16 * (n - 4))) as u16,
-                _ => (payload >> (64 - TIME_BITS)) as u16,
-            };
+        let payload = seen.fingerprint.payload;
+        Self {
+            key: seen.fingerprint.key.to_le_bytes(),
+            low: (seen.timestamp_ms.cast_unsigned() | payload << TIME_BITS).to_le_bytes(),
+            high: ((payload >> (64 - TIME_BITS)) as u16).to_le_bytes(),
         }
-        Self(pieces)
     }
 
     fn unpack(&self) -> Seen {
-        let low = word(&self.0[4..8]);
-        let payload = low >> TIME_BITS | u64::from(self.0[8]) << (64 - TIME_BITS);
+        let low = u64::from_le_bytes(self.low);
+        let payload = low >> TIME_BITS | u64::from(u16::from_le_bytes(self.high)) << (64 - TIME_BITS);
         Seen { fingerprint: Fingerprint { key: self.key(), payload }, timestamp_ms: (low & DEAD).cast_signed() }
     }
 
     fn key(&self) -> u64 {
-        word(&self.0[..4])
+        u64::from_le_bytes(self.key)
     }
 
     fn is_dead(&self) -> bool {
-        word(&self.0[4..8]) & DEAD == DEAD
+        u64::from_le_bytes(self.low) & DEAD == DEAD
     }
 
     fn kill(&mut self) {
-        for (n, piece) in self.0[4..8].iter_mut().enumerate() {
-            *piece |= (DEAD >> (16 * n)) as u16;
-        }
+        self.low = (u64::from_le_bytes(self.low) | DEAD).to_le_bytes();
     }
-}
-
-fn word(pieces: &[u16]) -> u64 {
-    pieces.iter().rev().fold(0, |word, &piece| word << 16 | u64::from(piece))
 }
 
 struct Page {

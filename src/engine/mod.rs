@@ -20,7 +20,7 @@ pub use tally::Tally;
 use crate::aggregate::{Accepted, Fold, HashSeed, Rejected};
 use crate::decode::{self, Decoded};
 use crate::dedupe::{self, Decision, HashKey, Window};
-use crate::model::{Event, Reason, Record, Reject, Timestamp};
+use crate::model::{Clocks, Event, Reason, Record, Reject, Timestamp};
 use crate::price::Prices;
 
 /// What does not change while an engine lives. A change of these changes what a range becomes.
@@ -39,6 +39,7 @@ pub struct Engine {
     rules: Rules,
     window: Window,
     prices: Arc<Prices>,
+    clocks: Clocks,
     seed: HashSeed,
     latest: Timestamp,
     open: Open,
@@ -64,7 +65,7 @@ impl Engine {
         let window = Window::new(rules.window);
         let seed = HashSeed::new(rules.key.table_seed());
         let open = Open::new(from, from, -1, Timestamp::MIN, seed);
-        Self { rules, window, prices, seed, latest: Timestamp::MAX, open }
+        Self { rules, window, prices, clocks: Clocks::default(), seed, latest: Timestamp::MAX, open }
     }
 
     /// Tells the time. A producer may stamp its records itself, and one stamped further ahead than an event may be says nothing of how
@@ -160,7 +161,7 @@ impl Engine {
                 self.open.tally.unknown_fields += unknown_fields.len() as u64;
                 let fingerprint = self.rules.key.fingerprint(&event);
                 match self.window.observe(fingerprint, record.offset, record.timestamp) {
-                    Decision::New => self.accept(record, &event),
+                    Decision::New => self.accept(record, &event, fingerprint.payload),
                     Decision::Duplicate => self.open.fold.duplicate(record.offset),
                     Decision::Conflict => self.open.reject(record, &conflict(&event)),
                 }
@@ -168,10 +169,10 @@ impl Engine {
         }
     }
 
-    fn accept(&mut self, record: &Record<'_>, event: &Event<'_>) {
+    fn accept(&mut self, record: &Record<'_>, event: &Event<'_>, content: u64) {
         let terms = self.prices.terms(&event.account, event.time);
         let cost = self.prices.cost(event, &terms);
-        let local = terms.zone.local(event.time);
+        let local = self.clocks.local(terms.zone, event.time);
         let session = terms.anchor.session_of(event.time);
         let unattributed = terms.charges_sessions && (event.user.is_empty() || event.platform.is_empty());
         let user_hash = if event.user.is_empty() { 0 } else { self.rules.key.user_hash(&event.account, &event.user) };
@@ -179,12 +180,13 @@ impl Engine {
         self.open.tally.unattributed += u64::from(unattributed);
         self.open.fold.accept(&Accepted {
             event,
+            content,
             offset: record.offset,
             received_at: record.timestamp.clamped(),
             day: local.day,
             hour: local.hour,
             session,
-            session_day: terms.zone.local(session.start()).day,
+            session_day: self.clocks.local(terms.zone, session.start()).day,
             user_hash,
             cost: cost.credits,
             priced: cost.priced,

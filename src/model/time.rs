@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Offset, SecondsFormat, TimeZone, Utc};
 use chrono_tz::Tz;
+
+use super::rfc3339;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z. Finer digits are cut when parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -47,7 +49,8 @@ impl Timestamp {
 
     /// Parses RFC 3339 with an offset; digits below a millisecond are cut. `None` when it is not RFC 3339.
     pub fn parse(text: &str) -> Option<Self> {
-        DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_millis()))
+        let slow = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
+        rfc3339::millis(text.as_bytes()).or_else(slow).map(Self)
     }
 
     /// The same moment for chrono, or `None` beyond its years.
@@ -158,11 +161,28 @@ impl Zone {
     /// The hour's start is the moment less the minutes and seconds that the local clock shows, so it never lies
     /// on another local day.
     pub fn local(self, at: Timestamp) -> LocalTime {
-        let at = at.clamped();
-        let seconds = at.seconds();
-        let local = self.0.timestamp_opt(seconds, 0).single().map(|time| time.naive_local()).unwrap_or_default(); // never ambiguous: from UTC
-        let into_hour = i64::from(local.minute() * 60 + local.second());
-        LocalTime { day: Day::from_date(local.date()), hour: Timestamp::from_seconds(seconds - into_hour) }
+        let seconds = at.clamped().seconds();
+        LocalTime::at(seconds, self.offset(seconds))
+    }
+
+    /// How many seconds the zone's clock is ahead of UTC at a moment in seconds.
+    pub(super) fn offset(self, seconds: i64) -> i32 {
+        let time = self.0.timestamp_opt(seconds, 0).single(); // never ambiguous: from UTC
+        time.map_or(0, |time| time.offset().fix().local_minus_utc())
+    }
+
+    /// Tells zones apart, mostly.
+    pub(super) fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl LocalTime {
+    /// At a moment in seconds, on a clock that is so many seconds ahead of UTC.
+    pub(super) fn at(seconds: i64, offset: i32) -> Self {
+        let local = seconds + i64::from(offset);
+        let hour = Timestamp::from_seconds(seconds - local.rem_euclid(3_600));
+        Self { day: Day::from_epoch_days(local.div_euclid(86_400)), hour }
     }
 }
 

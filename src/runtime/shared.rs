@@ -110,11 +110,11 @@ impl Shared {
         self.clock.now()
     }
 
-    /// How much memory a batch may take: this partition's share of what all batches may take together, in thirds. One is for the
-    /// batch that is open, one for the batch that is being written, and one for the moment in which rows become blocks.
+    /// How much memory a batch may take. All batches share evenly: every partition has one that is open and one that is being written, and
+    /// one of them all is there a second time, while its rows become blocks.
     pub fn batch_bytes(&self) -> usize {
         let owned = self.owned.load(Ordering::Relaxed).max(1);
-        self.batch.bytes_max.min(self.batch.total_bytes / (3 * owned))
+        self.batch.bytes_max.min(self.batch.total_bytes / (2 * owned + 1))
     }
 
     /// Inserts a block once.

@@ -4,6 +4,7 @@
 //! any answer but success is doubt, never "nothing happened"; the row in `batches` says that all tables have the range.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -13,6 +14,7 @@ use super::log::Link;
 use super::partition::End;
 use super::patience::Patience;
 use super::shared::Shared;
+use crate::aggregate::Rows;
 use crate::engine::assignment::{Stop, StopKind};
 use crate::engine::{Batch, DeadLetter, Intent};
 use crate::model::{Month, Timestamp};
@@ -41,6 +43,13 @@ pub async fn promise_and_write(link: &Link, shared: &Shared, origin: &Origin, ba
     write_promised(link, shared, origin, batch, &intent, false).await
 }
 
+/// The blocks, which are what is kept while ClickHouse is away. One batch of the process at a time: only one is held in both forms.
+fn converted(rows: Rows, origin: &Origin, stamp: &Stamp) -> Vec<Block> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner); // some milliseconds of computing; nothing waits in here
+    sink::blocks(&rows, origin, stamp)
+}
+
 /// Writes a batch whose intent stands. `in_doubt`: some of it may be written already.
 ///
 /// # Errors
@@ -56,13 +65,12 @@ pub async fn write_promised(
     publish_dead_letters(link, shared, &batch.dead_letters).await;
     let stamp = Stamp { from: batch.from, to: batch.to, price_version: intent.price_version, written_at: intent.time };
     let Batch { rows, tally, received, record_time_max, .. } = batch;
-    let mut blocks = sink::blocks(&rows, origin, &stamp);
+    let (counts, digest) = (rows.counts, rows.digest);
+    let accounts = shared.touched.is_collecting().then(|| rows.accounts());
+    let mut blocks = converted(rows, origin, &stamp);
     if shared.keep.usage_log_days == 0 {
         blocks.retain(|block| block.table != Table::UsageLog);
     }
-    let (counts, digest) = (rows.counts, rows.digest);
-    let accounts = shared.touched.is_collecting().then(|| rows.accounts());
-    drop(rows); // the blocks are what is kept while ClickHouse is away
     let written = Written { origin, stamp: &stamp, digest, blocks: &blocks, received };
     written.insert_all(shared, in_doubt).await?;
     insert_batches_row(shared, origin, &stamp, &batch_row(intent, record_time_max)).await?;

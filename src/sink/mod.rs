@@ -14,10 +14,11 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 pub use tables::Table;
 
+use crate::aggregate::narrow::Narrow;
 use crate::aggregate::users::State;
 use crate::aggregate::{HourlyBlock, LogBlock, RejectedBlock, Rows, SessionBlock, SessionRow, Sums};
 use crate::model::{Credits, Day, Month, Quantity, Timestamp};
-use native::{Encoded, Native};
+use native::{Encoded, Kinds, Native};
 
 /// Which partition of which life of a topic a batch was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,35 +104,37 @@ impl Batch<'_> {
 
     fn log(&self, month: Month, block: &LogBlock) -> Block {
         let (names, columns, order) = (&block.names, &block.columns, &block.order);
-        let encoded = Encoded::new(names.iter());
-        // Fixed columns, ids, and room for usual names; the vector grows when they are longer.
-        let constant = self.origin.source_epoch.len() + self.origin.topic.len() + 2;
-        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (144 + constant + 64));
-        let named = |column: &'_ [u32], out: &mut Native| out.names(&encoded, order.iter().map(|&row| column[row as usize]));
-        let numbers = |column: &'_ [u64], out: &mut Native| out.u64s(order.iter().map(|&row| column[row as usize]));
-        named(&columns.account, &mut out);
-        named(&columns.source, &mut out);
+        let (encoded, mut kinds) = (Encoded::new(names.iter()), Kinds::of(names.len()));
+        // Fixed columns, ids, and room for usual accounts; the vector grows when they are longer.
+        let mut out = Native::new(Table::UsageLog, order.len(), columns.id.bytes() + order.len() * (146 + 24));
+        let mut few = |column: &'_ [u32], out: &mut Native| {
+            out.few(&mut kinds, |id| names.bytes_of(id), order.iter().map(|&row| column[row as usize]));
+        };
+        let numbers = |column: &Narrow<u64>, out: &mut Native| out.u64s(order.iter().map(|&row| column.get(row)));
+        let amounts = |column: &Narrow<i128>, out: &mut Native| out.decimals(order.iter().map(|&row| column.get(row)));
+        out.names(&encoded, order.iter().map(|&row| columns.account[row as usize]));
+        few(&columns.source, &mut out);
         out.texts(order.iter().map(|&row| columns.id.get(row as usize)));
         out.times_ms(order.iter().map(|&row| columns.event_time[row as usize]));
         out.times_ms(order.iter().map(|&row| columns.received_at[row as usize]));
         out.days(order.iter().map(|&row| columns.day[row as usize]));
-        named(&columns.platform, &mut out);
-        numbers(&columns.user_hash, &mut out);
-        named(&columns.agent, &mut out);
-        named(&columns.category, &mut out);
-        named(&columns.model, &mut out);
+        few(&columns.platform, &mut out);
+        out.u64s(order.iter().map(|&row| columns.user_hash[row as usize]));
+        few(&columns.agent, &mut out);
+        few(&columns.category, &mut out);
+        few(&columns.model, &mut out);
         numbers(&columns.duration_ms, &mut out);
         numbers(&columns.input_tokens, &mut out);
         numbers(&columns.cached_input_tokens, &mut out);
         numbers(&columns.output_tokens, &mut out);
-        out.decimals(order.iter().map(|&row| columns.quantity[row as usize].nanos()));
-        out.decimals(order.iter().map(|&row| columns.credits[row as usize].nanos()));
+        amounts(&columns.quantity, &mut out);
+        amounts(&columns.credits, &mut out);
         out.u8s(order.iter().map(|&row| columns.given[row as usize].bits()));
-        out.decimals(order.iter().map(|&row| columns.cost[row as usize].nanos()));
+        amounts(&columns.cost, &mut out);
         out.u8s(order.iter().map(|&row| columns.priced[row as usize].into()));
         out.same_u64(self.stamp.price_version);
-        out.same_text(&self.origin.source_epoch);
-        out.same_text(&self.origin.topic);
+        out.same_few(&self.origin.source_epoch);
+        out.same_few(&self.origin.topic);
         out.same_i32(self.origin.partition);
         out.i64s(order.iter().map(|&row| columns.offset[row as usize]));
         out.same_u64(self.digest);

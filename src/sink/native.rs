@@ -52,6 +52,47 @@ impl Native {
         self.column("String", ids, |body, id| encoded.write(id, body));
     }
 
+    /// Texts of few kinds, one number of a name for each row: the kinds once, then a place among them for each row.
+    pub fn few<'a>(&mut self, kinds: &mut Kinds, text: impl Fn(u32) -> &'a [u8], ids: impl Iterator<Item = u32>) {
+        self.head(FEW);
+        kinds.find(ids);
+        self.dictionary(kinds.kinds.iter().map(|&id| text(id)));
+        let places = || kinds.places.iter();
+        match kinds.kinds.len() {
+            // The width of a place is the least that holds the last one.
+            0..=0x100 => write_fixed(&mut self.body, self.rows, places().map(|&place| (place as u8).to_le_bytes())),
+            0x101..=0x1_0000 => write_fixed(&mut self.body, self.rows, places().map(|&place| (place as u16).to_le_bytes())),
+            _ => write_fixed(&mut self.body, self.rows, places().map(|place| place.to_le_bytes())),
+        };
+    }
+
+    /// One text for all rows, where [`Native::few`] could be.
+    pub fn same_few(&mut self, value: &str) {
+        self.head(FEW);
+        self.dictionary([value.as_bytes()].into_iter());
+        self.body.resize(self.body.len() + self.rows, 0);
+    }
+
+    /// What `LowCardinality` has before its places: a version, the width of a place with the marks of a dictionary that comes along, the
+    /// dictionary, the count of places.
+    fn dictionary<'a>(&mut self, kinds: impl ExactSizeIterator<Item = &'a [u8]>) {
+        const VERSION: u64 = 1;
+        const COMES_ALONG: u64 = 1 << 9 | 1 << 10;
+        let width = match kinds.len() {
+            0..=0x100 => 0,
+            0x101..=0x1_0000 => 1,
+            _ => 2,
+        };
+        for number in [VERSION, COMES_ALONG | width, kinds.len() as u64] {
+            self.body.extend_from_slice(&number.to_le_bytes());
+        }
+        for kind in kinds {
+            varint(&mut self.body, kind.len());
+            self.body.extend_from_slice(kind);
+        }
+        self.body.extend_from_slice(&(self.rows as u64).to_le_bytes());
+    }
+
     pub fn same_text(&mut self, value: &str) {
         let mut bytes = Vec::with_capacity(value.len() + 5);
         varint(&mut bytes, value.len());
@@ -60,7 +101,7 @@ impl Native {
     }
 
     pub fn u64s(&mut self, values: impl Iterator<Item = u64>) {
-        self.column("UInt64", values, |body, value| body.extend_from_slice(&value.to_le_bytes()));
+        self.fixed("UInt64", values.map(u64::to_le_bytes));
     }
 
     pub fn same_u64(&mut self, value: u64) {
@@ -68,7 +109,7 @@ impl Native {
     }
 
     pub fn i64s(&mut self, values: impl Iterator<Item = i64>) {
-        self.column("Int64", values, |body, value| body.extend_from_slice(&value.to_le_bytes()));
+        self.fixed("Int64", values.map(i64::to_le_bytes));
     }
 
     pub fn same_i32(&mut self, value: i32) {
@@ -76,28 +117,26 @@ impl Native {
     }
 
     pub fn u8s(&mut self, values: impl Iterator<Item = u8>) {
-        self.column("UInt8", values, |body, value| body.push(value));
+        self.fixed("UInt8", values.map(u8::to_le_bytes));
     }
 
     pub fn decimals(&mut self, nanos: impl Iterator<Item = i128>) {
-        self.column("Decimal(38, 9)", nanos, |body, value| body.extend_from_slice(&value.to_le_bytes()));
+        self.fixed("Decimal(38, 9)", nanos.map(i128::to_le_bytes));
     }
 
     pub fn days(&mut self, values: impl Iterator<Item = Day>) {
-        self.column("Date", values, |body, value| body.extend_from_slice(&value.epoch_days().to_le_bytes()));
+        self.fixed("Date", values.map(|value| value.epoch_days().to_le_bytes()));
     }
 
     /// Moments to the millisecond.
     pub fn times_ms(&mut self, values: impl Iterator<Item = Timestamp>) {
-        self.column("DateTime64(3, 'UTC')", values, |body, value| body.extend_from_slice(&value.millis().to_le_bytes()));
+        self.fixed("DateTime64(3, 'UTC')", values.map(|value| value.millis().to_le_bytes()));
     }
 
     /// Moments to the second, held between the first and the last that `DateTime` knows.
     pub fn times_s(&mut self, values: impl Iterator<Item = Timestamp>) {
-        self.column("DateTime('UTC')", values, |body, value| {
-            let seconds = value.seconds().clamp(0, i64::from(u32::MAX)) as u32;
-            body.extend_from_slice(&seconds.to_le_bytes());
-        });
+        let seconds = |value: Timestamp| value.seconds().clamp(0, i64::from(u32::MAX)) as u32;
+        self.fixed("DateTime('UTC')", values.map(|value| seconds(value).to_le_bytes()));
     }
 
     pub fn users<'a>(&mut self, states: impl Iterator<Item = State<'a>>) {
@@ -108,6 +147,13 @@ impl Native {
     fn same(&mut self, kind: &'static str, value: &[u8]) {
         self.head(kind);
         self.body.extend_from_slice(&value.repeat(self.rows));
+    }
+
+    /// Values of one width, written where they belong without a look at the room for each.
+    fn fixed<const N: usize>(&mut self, kind: &'static str, values: impl Iterator<Item = [u8; N]>) {
+        let name = self.head(kind);
+        let written = write_fixed(&mut self.body, self.rows, values);
+        debug_assert!(written == self.rows, "{}.{name} has {written} values in {} rows", self.table, self.rows);
     }
 
     fn column<T>(&mut self, kind: &'static str, values: impl Iterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
@@ -128,6 +174,48 @@ impl Native {
             self.body.extend_from_slice(text.as_bytes());
         }
         name
+    }
+}
+
+const FEW: &str = "LowCardinality(String)";
+
+/// How many values were written; one for each row.
+fn write_fixed<const N: usize>(body: &mut Vec<u8>, rows: usize, values: impl Iterator<Item = [u8; N]>) -> usize {
+    let begin = body.len();
+    body.resize(begin + rows * N, 0);
+    let (places, _) = body[begin..].as_chunks_mut::<N>();
+    places.iter_mut().zip(values).map(|(place, value)| *place = value).count()
+}
+
+/// Which names a column holds, and where among them each row's is. Used for one column after the other.
+#[derive(Default)]
+pub(super) struct Kinds {
+    /// By the number of a name: its place among the kinds, or [`Kinds::NONE`].
+    known: Vec<u32>,
+    kinds: Vec<u32>,
+    places: Vec<u32>,
+}
+
+impl Kinds {
+    const NONE: u32 = u32::MAX;
+
+    /// For numbers of names below `names`.
+    pub fn of(names: usize) -> Self {
+        Self { known: vec![Self::NONE; names], ..Self::default() }
+    }
+
+    fn find(&mut self, ids: impl Iterator<Item = u32>) {
+        let Self { known, kinds, places } = self;
+        kinds.drain(..).for_each(|id| known[id as usize] = Self::NONE);
+        places.clear();
+        places.extend(ids.map(|id| {
+            let place = &mut known[id as usize];
+            if *place == Self::NONE {
+                *place = kinds.len() as u32; // no more than there are names
+                kinds.push(id);
+            }
+            *place
+        }));
     }
 }
 
@@ -191,6 +279,17 @@ fn varint(out: &mut Vec<u8>, mut value: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_are_numbered_as_they_come_column_by_column() {
+        let mut kinds = Kinds::of(9);
+        for (ids, expected, places) in
+            [(vec![7, 2, 7, 7, 0], vec![7, 2, 0], vec![0, 1, 0, 0, 2]), (vec![2, 2], vec![2], vec![0, 0])]
+        {
+            kinds.find(ids.into_iter());
+            assert_eq!((&kinds.kinds, &kinds.places), (&expected, &places));
+        }
+    }
 
     #[test]
     fn names_short_and_long_are_written_with_their_lengths() {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use farebox::aggregate::{Accepted, Counts, Fold, HourlyBlock, LogBlock, REJECTED_BYTES_MAX, Rejected, RejectedBlock, Rows};
+use farebox::dedupe::HashKey;
 use farebox::model::{Credits, Event, Quantity, Reason, Reject, SessionAnchor, Timestamp, Zone};
 use farebox::sink::{BatchKind, BatchRow, Block, Origin, Stamp, Table, batches_row, blocks, witness};
 
@@ -121,6 +122,7 @@ fn accept(fold: &mut Fold, event: &Event<'_>, offset: i64, user_hash: u64, cost:
     let session = SessionAnchor::default().session_of(event.time);
     fold.accept(&Accepted {
         event,
+        content: HashKey::new([0; 16]).fingerprint(event).payload,
         offset,
         received_at: event.time.plus_millis(1).clamped(),
         day: local.day,
@@ -279,6 +281,30 @@ fn a_repeated_insert_changes_nothing_and_a_twin_is_seen_in_the_witness() {
         }
         assert_eq!(witnesses(), expected("2"), "{name}");
     }
+}
+
+#[test]
+fn columns_of_any_number_of_kinds_arrive() {
+    let database = Database::new();
+    let mut fold = Fold::new();
+    // One byte, two bytes and four for a place among the kinds.
+    for n in 0..70_000 {
+        let (source, model) = (n % 256, n % 257);
+        let event = Event {
+            id: n.to_string().into(),
+            source: format!("source-{source}").into(),
+            model: format!("model-{model}").into(),
+            agent: format!("agent-{n}").into(),
+            ..event("2026-03-01T12:00:00Z")
+        };
+        accept(&mut fold, &event, n, 1, 1);
+    }
+    database.write(&fold.finish(), &stamp(0, 70_000));
+    let wrong = database.query(
+        "SELECT count(), countIf(source != concat('source-', toString(offset % 256)) OR model != concat('model-', toString(offset % 257)) \
+                OR agent != concat('agent-', id) OR id != toString(offset)) FROM usage_log",
+    );
+    assert_eq!(wrong, "70000\t0\n");
 }
 
 #[test]

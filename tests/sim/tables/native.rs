@@ -110,14 +110,40 @@ impl Bytes<'_> {
         if users.len() == count { Ok(users) } else { Err("a user is there twice".into()) }
     }
 
+    /// A dictionary that comes along, and a place in it for each row.
+    fn few(&mut self, rows: usize) -> Result<Vec<Vec<u8>>, String> {
+        let [version, marks, kinds] = [self.u64()?, self.u64()?, self.u64()?];
+        let width = marks & 0xff;
+        if version != 1 || marks >> 8 != 0b110 || width > 2 {
+            return Err(format!("a dictionary of version {version} with marks {marks:#x}"));
+        }
+        let kinds = self.values(usize::try_from(kinds).map_err(|error| error.to_string())?, Self::text)?;
+        if self.u64()? != rows as u64 {
+            return Err("another count of rows".into());
+        }
+        self.values(rows, |bytes| {
+            let place = match width {
+                0 => bytes.array().map(u8::from_le_bytes)?.into(),
+                1 => bytes.array().map(u16::from_le_bytes)?.into(),
+                _ => bytes.array().map(u32::from_le_bytes)?,
+            };
+            kinds.get(place as usize).cloned().ok_or_else(|| format!("place {place} of {} kinds", kinds.len()))
+        })
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     fn column(&mut self, kind: &str, rows: usize) -> Result<Column, String> {
         Ok(match kind {
             "String" => Column::Text(self.values(rows, Self::text)?),
+            "LowCardinality(String)" => Column::Text(self.few(rows)?),
             "UInt8" => Column::U8(self.values(rows, |bytes| bytes.array().map(u8::from_le_bytes))?),
             "Date" => Column::Day(self.values(rows, |bytes| bytes.array().map(u16::from_le_bytes))?),
             "DateTime('UTC')" => Column::Second(self.values(rows, |bytes| bytes.array().map(u32::from_le_bytes))?),
             "DateTime64(3, 'UTC')" => Column::Moment(self.values(rows, |bytes| bytes.array().map(i64::from_le_bytes))?),
-            "UInt64" => Column::U64(self.values(rows, |bytes| bytes.array().map(u64::from_le_bytes))?),
+            "UInt64" => Column::U64(self.values(rows, Self::u64)?),
             "Int32" => Column::I32(self.values(rows, |bytes| bytes.array().map(i32::from_le_bytes))?),
             "Int64" => Column::I64(self.values(rows, |bytes| bytes.array().map(i64::from_le_bytes))?),
             "Decimal(38, 9)" => Column::Amount(self.values(rows, |bytes| bytes.array().map(i128::from_le_bytes))?),
