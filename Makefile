@@ -13,7 +13,7 @@ help:
 	@echo "make fetch   only what both need, into .deps"
 	@echo "make torture faults drawn by seed for TIME=10m, or until one is not survived"
 	@echo "make faults  every fault once; writes the table in docs/guarantees.md"
-	@echo "make bench   how fast, beside what it is compared with; writes docs/speed.md"
+	@echo "make bench   how fast, beside what it is compared with: docs/speed.md"
 	@echo "make lint    format and clippy"
 
 demo:
@@ -51,12 +51,18 @@ faults:
 	FAULT_OUTCOMES="$(CURDIR)/target/outcomes.jsonl" $(CARGO) test --release --locked --test faults
 	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
 
-# Everything together, beside a consumer that does nothing and ClickHouse's own Kafka engine, in one run; writes docs/speed.md.
+# Everything together, beside a consumer that does nothing and ClickHouse's own Kafka engine, in one run; writes docs/speed.md with WRITE=1.
 # EVENTS=10000000 PARTITIONS=6 ACCOUNTS=1000 USERS=1000 ONLY=a,b,c,d,e,latency
 bench:
 	@tools/need $(BUILD_TOOLS) java mvn npm setpriv
 	@tools/fetch clickhouse kafka
 	$(CARGO) bench --locked --bench drain
+
+# What the views take to answer with 100 million events behind them; writes docs/speed.md with WRITE=1.
+bench-reads:
+	@tools/need $(BUILD_TOOLS) npm
+	@tools/fetch clickhouse
+	$(CARGO) bench --locked --bench reads
 
 # Instructions, time and allocations of each part of the hot path, without servers: docs/speed-parts.md.
 bench-parts:
@@ -67,4 +73,4 @@ fetch:
 	@tools/need java mvn npm
 	@tools/fetch clickhouse kafka
 
-.PHONY: help demo test lint fetch torture faults bench bench-parts
+.PHONY: help demo test lint fetch torture faults bench bench-reads bench-parts

@@ -14,6 +14,7 @@
 mod engine_table;
 mod latency;
 mod metered;
+mod page;
 mod readers;
 mod report;
 #[path = "../../tests/support/servers/mod.rs"]

@@ -1,34 +1,21 @@
 //! The table, on the terminal and in docs/speed.md.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::{env, fs};
+use std::fs;
 
 use super::latency::Latency;
 use super::servers::ClickHouse;
-use super::{Load, Measured};
-
-const PAGE: &str = "docs/speed.md";
-const BEGIN: &str = "<!-- made by `make bench` -->\n";
-const END: &str = "<!-- end -->\n";
+use super::{Load, Measured, page};
 
 pub fn tell(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &ClickHouse) {
     let table = table(load, rows, latencies, clickhouse);
-    print!("{table}");
-    if env::var_os("WRITE").is_none() {
-        return;
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect(BEGIN);
-    let (_, after) = rest.split_once(END).expect(END);
-    fs::write(path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
+    page::show("drain", &table);
 }
 
 fn table(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &ClickHouse) -> String {
     let mut text = format!(
         "{}\n\n{} events of {} accounts with {} users each, one in a hundred twice; {} partitions, lz4; on {}.\n\n",
-        machine(),
+        page::machine(),
         grouped(load.events),
         grouped(load.accounts),
         grouped(load.users),
@@ -68,18 +55,6 @@ fn table(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &Cli
         }
     }
     text
-}
-
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown", |rest| rest.trim_start_matches([':', ' ', '\t']));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kb: u64 = memory.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0);
-    format!("{cores} cores ({model}), {} GB; broker, ClickHouse and farebox share them", kb / 1_000_000)
 }
 
 /// The version in the name of the broker's jar.
