@@ -73,15 +73,14 @@ async fn show_book(config: &Config, options: &Apply, format: Format) -> anyhow::
 /// Usage of an account that was unknown lies on the days and sessions of unknown accounts; another grid for the same time would
 /// put late events beside it, and charge twice for a user who is in both.
 async fn refuse_regridding(store: &Store, plan: &Plan) -> anyhow::Result<()> {
-    for account in &plan.regridded {
-        if store.has_usage(account).await.map_err(runtime::Error::from).map_err(marked)? {
-            let message = format!(
-                "usage of account `{account}` is stored already, with days in UTC and sessions from 00:00; leave `time_zone` and `session_anchor` out, or give the account a `valid_from` that is not before now"
-            );
-            return Err(Mend(message.into()).into());
-        }
+    let regridded: Vec<&str> = plan.regridded.iter().map(|account| &**account).collect();
+    match store.first_with_usage(&regridded).await.map_err(runtime::Error::from).map_err(marked)? {
+        None => Ok(()),
+        Some(account) => Err(Mend(format!(
+            "usage of account `{account}` is stored already, with days in UTC and sessions from 00:00; leave `time_zone` and `session_anchor` out, or give the account a `valid_from` that is not before now"
+        ).into())
+        .into()),
     }
-    Ok(())
 }
 
 /// A price book file, read and parsed.

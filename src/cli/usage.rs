@@ -50,7 +50,7 @@ pub(super) async fn ensure_known(store: &Store, book: &Book, account: &str) -> a
     let failed = |error| marked(runtime::Error::from(error));
     let mut names: BTreeSet<String> =
         book.rows().iter().filter(|row| row.kind == Kind::Account).map(|row| row.account.clone()).collect();
-    if names.contains(account) || store.has_usage(account).await.map_err(failed)? {
+    if names.contains(account) || store.first_with_usage(&[account]).await.map_err(failed)?.is_some() {
         return Ok(());
     }
     #[derive(Deserialize)]

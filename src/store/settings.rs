@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Store, Unique};
+use super::{ACCOUNTS_MAX, Error, Store, Unique, quoted};
 use crate::book::Book;
 use crate::model::Timestamp;
 
@@ -109,17 +109,24 @@ impl Store {
         self.insert_unique("price_book", columns, "version", &version.to_string(), rows).await
     }
 
-    /// Whether any usage of an account is stored.
+    /// One of these accounts of which usage is stored, if there is one.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn has_usage(&self, account: &str) -> Result<bool, Error> {
+    pub async fn first_with_usage(&self, accounts: &[&str]) -> Result<Option<String>, Error> {
         #[derive(Deserialize)]
         struct Found {
-            found: u64,
+            account: String,
         }
-        let sql = "SELECT count() AS found FROM (SELECT 1 FROM usage_hourly WHERE account = {account:String} LIMIT 1)";
-        self.row(sql, &[("account", account)]).await.map(|row: Found| row.found > 0)
+        for some in accounts.chunks(ACCOUNTS_MAX) {
+            let quoted: Vec<String> = some.iter().map(|account| quoted(account)).collect();
+            let sql = format!("SELECT account FROM usage_hourly WHERE account IN [{}] LIMIT 1", quoted.join(","));
+            if let Some(found) = self.rows(&sql, &[]).await?.pop() {
+                let Found { account } = found;
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
     }
 
     /// The moment to which every partition has read, less the lateness: sessions that ended by then are closed. 1969 or earlier: nothing read.

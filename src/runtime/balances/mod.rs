@@ -34,8 +34,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(2);
 /// Comparing everything reads the topic and all balances: not more often than this.
 const COMPARED_EVERY: Duration = Duration::from_secs(5);
-/// The balances of more accounts are read with all others: one look at everything is cheaper than many at a few.
-const ASKED_MAX: usize = 4 * ACCOUNTS_MAX;
 /// A turn rests for so many times as long as the one before took, so that ClickHouse has time for others.
 const RESTS: u32 = 3;
 /// The day of `balances` begins when the one before is over everywhere on earth.
@@ -100,7 +98,6 @@ impl Balances {
 
     async fn turn(&self, memory: &mut Memory) -> anyhow::Result<()> {
         self.lead(memory).await?;
-        self.look_again(memory).await?;
         let touched = &self.shared.touched;
         let Due { all, accounts, since } = touched.take();
         let published = self.publish(&accounts, memory).await;
@@ -117,48 +114,38 @@ impl Balances {
         published
     }
 
-    /// Publishes these accounts, whatever the topic says of them: they have just changed.
-    async fn publish(&self, accounts: &BTreeSet<Box<str>>, memory: &mut Memory) -> anyhow::Result<()> {
+    /// Publishes these accounts, whatever the topic says of them: they have just changed. And, of those that were published a moment ago, what is
+    /// not any more what was published: somebody else may have published an older reading behind ours, or we behind theirs.
+    async fn publish(&self, changed: &BTreeSet<Box<str>>, memory: &mut Memory) -> anyhow::Result<()> {
+        let now = Instant::now();
+        let looked_at: Vec<_> =
+            memory.second_looks.iter().take_while(|(at, _)| *at <= now).map(|(_, published)| published).collect();
+        let names: BTreeSet<&str> =
+            changed.iter().chain(looked_at.iter().flat_map(|published| published.keys())).map(|name| &**name).collect();
+        let wanted = |balance: &PublishedBalance| {
+            let account = balance.account.as_str();
+            let last = looked_at.iter().rev().find_map(|published| published.get(account));
+            changed.contains(account) || last.is_some_and(|last| *last != balance.balance)
+        };
         let mut published = BTreeMap::new();
-        if accounts.len() > ASKED_MAX {
-            let changed = |balance: &PublishedBalance| accounts.contains(balance.account.as_str());
-            let sent = |balance: PublishedBalance| {
-                published.insert(balance.account.into(), balance.balance);
-            };
-            self.send_all(changed, sent).await?;
-        } else {
-            let accounts: Vec<&str> = accounts.iter().map(|account| &**account).collect();
-            for some in accounts.chunks(ACCOUNTS_MAX) {
-                let balances = self.look(some).await?;
-                self.send(&balances).await?;
-                published.extend(balances.into_iter().map(|balance| (balance.account.into(), balance.balance)));
-            }
+        let sent = |balance: PublishedBalance| {
+            published.insert(balance.account.into(), balance.balance);
+        };
+        if names.len() > ACCOUNTS_MAX {
+            // One look at everything is cheaper than many at a few.
+            self.send_all(|balance| names.contains(balance.account.as_str()) && wanted(balance), sent).await?;
+        } else if !names.is_empty() {
+            let as_of = clock::now();
+            let rows = self.store.marked_balances(&names.into_iter().collect::<Vec<_>>()).await?;
+            let mut balances = rows.into_iter().map(|row| marked(row, as_of)).collect::<anyhow::Result<Vec<_>>>()?;
+            balances.retain(wanted);
+            self.send(&balances).await?;
+            balances.into_iter().for_each(sent);
         }
+        let done = looked_at.len();
+        memory.second_looks.drain(..done);
         if !published.is_empty() {
             memory.second_looks.push_back((Instant::now() + SECOND_LOOK_AFTER, published));
-        }
-        Ok(())
-    }
-
-    /// Publishes what is not any more what we published: somebody else may have published an older reading behind ours, or we behind theirs.
-    async fn look_again(&self, memory: &mut Memory) -> anyhow::Result<()> {
-        while let Some((at, published)) = memory.second_looks.front() {
-            if *at > Instant::now() {
-                break;
-            }
-            let moved =
-                |balance: &PublishedBalance| published.get(balance.account.as_str()).is_some_and(|known| *known != balance.balance);
-            if published.len() > ASKED_MAX {
-                self.send_all(moved, drop).await?;
-            } else {
-                let accounts: Vec<&str> = published.keys().map(|account| &**account).collect();
-                for some in accounts.chunks(ACCOUNTS_MAX) {
-                    let mut balances = self.look(some).await?;
-                    balances.retain(moved);
-                    self.send(&balances).await?;
-                }
-            }
-            memory.second_looks.pop_front();
         }
         Ok(())
     }
@@ -235,11 +222,6 @@ impl Balances {
             }
         }
         Ok(())
-    }
-
-    async fn look(&self, accounts: &[&str]) -> anyhow::Result<Vec<PublishedBalance>> {
-        let as_of = clock::now();
-        self.store.marked_balances(accounts).await?.into_iter().map(|row| marked(row, as_of)).collect()
     }
 
     async fn send(&self, balances: &[PublishedBalance]) -> anyhow::Result<()> {

@@ -19,8 +19,8 @@ FROM (
 -- (docs/sessions.md); the rest is counted from its sets.
 CREATE OR REPLACE VIEW session_sets AS
 WITH
-  (SELECT ifNull(argMax(m.folded_to, m.folded_at), toDateTime(0, 'UTC')) FROM session_fold_marks AS m) AS folded_to,
-  (SELECT ifNull(argMax(m.cut, m.folded_at), toDateTime(0, 'UTC')) FROM session_fold_marks AS m) AS cut
+  (SELECT argMax((m.folded_to, m.cut), m.folded_at) FROM session_fold_marks AS m) AS mark,
+  mark.1 AS folded_to, mark.2 AS cut
 SELECT account, day, session_start, toString(platform) AS platform, unique_users, events
 FROM session_folds FINAL
 WHERE session_start < folded_to AND (account, day, session_start, platform) NOT IN (
@@ -33,21 +33,20 @@ WHERE account != '' AND (session_start >= folded_to OR (account, day, session_st
   SELECT account, day, session_start, platform FROM session_users WHERE session_start < folded_to AND written_at >= cut AND account != ''))
 GROUP BY account, day, session_start, platform;
 
--- Not for analysts: every session once, priced now.
+-- Not for analysts: every session once, priced now. What it takes to plan a question is much of its time: whether a session is closed is
+-- asked in session_all alone.
 -- The account's row is the one valid when the session starts; none, or a retired one: the account is unknown, nothing is priced.
 -- The price: own rows before everyone's ('*'), then the platform before '*', then the newest valid_from, then the highest version.
 -- Versions begin at 1, so that version 0 means that no row fits.
-CREATE OR REPLACE VIEW session_all AS
+CREATE OR REPLACE VIEW session_priced AS
 WITH
-  (SELECT closed_to FROM progress) AS closed_to,
   (SELECT arraySort(p -> (p.1 = '*', -toUnixTimestamp64Milli(p.2), -toInt64(p.3)), groupArray((platform, valid_from, version, unit_session_cost)))
    FROM price_book WHERE kind = 'session_price' AND account = '*') AS everyone
 SELECT
   account, day, session_start, platform, unique_users, events,
   if(charged, price.4, toDecimal128(0, 9)) AS unit_session_cost,
   CAST(unit_session_cost * unique_users AS Decimal(38, 9)) AS cost,
-  toUInt8(known AND (NOT charged OR price.3 != 0)) AS priced,
-  toUInt8(toDateTime64(session_start, 3, 'UTC') + INTERVAL 1 DAY <= closed_to) AS closed
+  toUInt8(known AND (NOT charged OR price.3 != 0)) AS priced
 FROM (
   SELECT
     u.account AS account, u.day AS day, u.session_start AS session_start, u.platform AS platform, u.unique_users AS unique_users,
@@ -67,6 +66,13 @@ FROM (
     FROM price_book WHERE kind = 'account' GROUP BY account
   ) AS a ON u.account = a.account
 );
+
+-- Not for analysts: the same, and whether it is closed.
+CREATE OR REPLACE VIEW session_all AS
+WITH (SELECT closed_to FROM progress) AS closed_to
+SELECT account, day, session_start, platform, unique_users, events, unit_session_cost, cost, priced,
+  toUInt8(toDateTime64(session_start, 3, 'UTC') + INTERVAL 1 DAY <= closed_to) AS closed
+FROM session_priced;
 
 -- unit_session_cost is 0 where sessions are not charged.
 CREATE OR REPLACE VIEW session_costs AS

@@ -12,7 +12,7 @@ SELECT account, day, if(category = 'training', 'training', 'operation') AS kind,
 FROM cost_adjustments AS a GROUP BY account, day, platform, agent, category, model
 UNION ALL
 SELECT account, day, 'session' AS kind, platform, '' AS agent, '' AS category, '' AS model, toUInt64(0) AS events, sum(s.cost) AS cost
-FROM session_all AS s GROUP BY account, day, platform;
+FROM session_priced AS s GROUP BY account, day, platform;
 
 -- provisional: a session of the day is not closed, or the day, which ends nowhere on earth later than 36 hours after its midnight in UTC,
 -- may still get events that are in time.
@@ -113,7 +113,7 @@ FROM (
 ) AS u GROUP BY account, day, category, model, platform
 UNION ALL
 SELECT account, day, 'session' AS kind, '' AS category, '' AS model, platform, sum(s.events) AS events, min(session_start) AS since
-FROM session_all AS s WHERE NOT priced GROUP BY account, day, platform
+FROM session_priced AS s WHERE NOT priced GROUP BY account, day, platform
 UNION ALL
 SELECT account, day, 'unattributed' AS kind, toString(category) AS category, toString(model) AS model, toString(platform) AS platform,
   sum(h.unattributed_events) AS events, min(hour) AS since

@@ -43,7 +43,13 @@ FROM (
     FROM ledger WHERE expires != toDate(0)
     UNION ALL
     SELECT account, day, nothing AS stays, CAST([], 'Array(Tuple(Date, String, Decimal(38, 9), Decimal(38, 9), UInt8))') AS lots, sum(c.cost) AS used
-    FROM costs AS c GROUP BY account, day
+    FROM (
+      SELECT account, day, sum(h.cost) AS cost FROM usage_hourly AS h GROUP BY account, day
+      UNION ALL
+      SELECT account, day, cost FROM cost_adjustments
+      UNION ALL
+      SELECT account, day, cost FROM session_priced
+    ) AS c GROUP BY account, day
   ) AS s
   WHERE account IN (SELECT account FROM ledger WHERE expires != toDate(0))
   GROUP BY account, day
@@ -62,10 +68,13 @@ FROM (
     SELECT account, toDecimal128(0, 9) AS entered, expired AS ended, toDecimal128(0, 9) AS spent, toDateTime64(0, 3, 'UTC') AS at
     FROM expired_credits
     UNION ALL
-    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(c.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
-    FROM costs AS c GROUP BY account
+    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(h.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
+    FROM usage_hourly AS h WHERE account != '' GROUP BY account
     UNION ALL
-    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, toDecimal128(0, 9) AS spent, max(posted_at) AS at
+    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(s.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
+    FROM session_priced AS s GROUP BY account
+    UNION ALL
+    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(a.cost) AS spent, max(posted_at) AS at
     FROM cost_adjustments AS a GROUP BY account
   ) GROUP BY account
 ) AS b;
