@@ -290,6 +290,7 @@ async fn is_started(shared: &Shared, origin: &Origin, stamp: &Stamp) -> bool {
 
 async fn proofs(shared: &Shared, origin: &Origin, from: i64, to: i64) -> Vec<Proof> {
     let range = Range {
+        digest: None,
         source_epoch: &origin.source_epoch,
         topic: &origin.topic,
         topic_id: &origin.topic_id,

@@ -144,8 +144,11 @@ impl Written<'_> {
             }
         }
         let _doubt = doubtful.then(|| shared.metrics.in_doubt());
+        // What was answered with success is there: then it is enough to see that. In doubt, everything of the range is looked at.
+        let mut digest = Some(self.digest).filter(|_| !doubtful);
         loop {
-            let proofs = self.proofs(shared).await;
+            let proofs = self.proofs(shared, digest).await;
+            digest = None;
             let mut absent = false;
             for (block, attempt) in self.blocks.iter().zip(&mut attempts) {
                 match judge(block, self.digest, &proofs) {
@@ -167,7 +170,7 @@ impl Written<'_> {
         }
     }
 
-    async fn proofs(&self, shared: &Shared) -> Vec<Proof> {
+    async fn proofs(&self, shared: &Shared, digest: Option<u64>) -> Vec<Proof> {
         if self.blocks.is_empty() {
             return Vec::new();
         }
@@ -183,6 +186,7 @@ impl Written<'_> {
             to: self.stamp.to,
             months: &months,
             received: self.received,
+            digest,
         };
         shared.until_answered("read the witnesses", || shared.tables.witnesses(&range)).await
     }

@@ -28,6 +28,9 @@ pub struct Range<'a> {
     pub months: &'a [Month],
     /// The least and the greatest `received_at` of the rows, when they are known: reads less.
     pub received: Option<(Timestamp, Timestamp)>,
+    /// Of `usage_log`, only what carries this digest, when all of it lies in one month: reads next to nothing. Rows of the range with another digest
+    /// are not seen.
+    pub digest: Option<u64>,
 }
 
 /// What is written of one table and month of a batch.
@@ -112,9 +115,18 @@ impl Store {
         } else {
             ""
         };
-        let sql = format!(
+        // Answered by the projection `by_batch`. Rows outside of the range are a contradiction.
+        let by_digest = "SELECT 'usage_log' AS table, arrayJoin(groupUniqArray(toYYYYMM(day))) AS month, digest, \
+             if(min(l.offset) >= {from:Int64} AND max(l.offset) < {to:Int64}, 1, 2) AS digests, count() AS count FROM usage_log AS l \
+             WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} AND digest = {digest:UInt64} \
+             GROUP BY source_epoch, topic, partition, digest";
+        let by_range = format!(
             "SELECT 'usage_log' AS table, toYYYYMM(day) AS month, max(l.digest) AS digest, uniqExact(l.digest) AS digests, count() AS count
-             FROM usage_log AS l WHERE {part}{in_months}{received} GROUP BY month
+             FROM usage_log AS l WHERE {part}{in_months}{received} GROUP BY month"
+        );
+        let digest = range.digest.filter(|_| range.months.len() == 1);
+        let sql = format!(
+            "{}
              UNION ALL
              SELECT 'session_users' AS table, toYYYYMM(day) AS month, max(w.digest) AS digest, uniqExact(w.digest) AS digests, sum(w.blocks) AS count
              FROM session_users AS w WHERE {USERS_KEY}{in_days} AND batch = {{witness:String}} GROUP BY month
@@ -123,14 +135,17 @@ impl Store {
              FROM usage_hourly AS w WHERE {HOURLY_KEY}{in_days} AND batch = {{witness:String}} GROUP BY month
              UNION ALL
              SELECT 'rejected_events' AS table, toYYYYMM(received_at) AS month, max(l.digest) AS digest, uniqExact(l.digest) AS digests, count() AS count
-             FROM rejected_events AS l WHERE {part}{received} GROUP BY month"
+             FROM rejected_events AS l WHERE {part}{received} GROUP BY month",
+            if digest.is_some() { by_digest } else { &by_range },
         );
         let witness =
             format!("{}/{}/{}/{}/{}-{}", range.source_epoch, range.topic, range.partition, range.topic_id, range.from, range.to);
         let (partition, from, to) = (range.partition.to_string(), range.from.to_string(), range.to.to_string());
         let (least, greatest) = range.received.unwrap_or((Timestamp::MIN, Timestamp::MAX));
         let (least, greatest) = (text(least.clamped()), text(greatest.clamped()));
+        let digest = digest.unwrap_or_default().to_string();
         let params = [
+            ("digest", digest.as_str()),
             ("epoch", range.source_epoch),
             ("topic", range.topic),
             ("partition", &partition),

@@ -524,19 +524,49 @@ fn evidence_tells_what_is_written_and_what_is_not() {
     let seconds: i64 = ask(&store, "SELECT toUnixTimestamp(now())").parse().unwrap();
     let received = (Timestamp::from_seconds(seconds - 86_400), Timestamp::from_seconds(seconds + 60));
     let months = [month];
-    for (months, received) in [(&months[..], Some(received)), (&[][..], None)] {
-        let range = Range { source_epoch: epoch, topic, topic_id: TOPIC_ID, partition: 0, from: 10, to: 20, months, received };
+    for (months, received, digest) in [(&months[..], Some(received), None), (&[][..], None, None), (&months[..], None, Some(22))] {
+        let range =
+            Range { source_epoch: epoch, topic, topic_id: TOPIC_ID, partition: 0, from: 10, to: 20, months, received, digest };
         let mut proofs = wait(store.witnesses(&range)).unwrap();
         proofs.sort_by(|a, b| a.table.cmp(&b.table));
         let seen: Vec<_> =
             proofs.iter().map(|proof| (proof.table.as_str(), proof.month, proof.digest, proof.digests, proof.count)).collect();
         assert_eq!(seen, [("usage_hourly", month.0, 22, 1, 1), ("usage_log", month.0, 22, 1, 2)]);
     }
+    // By the digest a row outside of the range is a contradiction, and rows of another are not seen.
+    let proofs = |to, digest| {
+        let range = Range {
+            source_epoch: epoch,
+            topic,
+            topic_id: TOPIC_ID,
+            partition: 0,
+            from: 10,
+            to,
+            months: &months,
+            received: None,
+            digest: Some(digest),
+        };
+        wait(store.witnesses(&range))
+            .unwrap()
+            .into_iter()
+            .find(|proof| proof.table == "usage_log")
+            .map(|proof| (proof.digests, proof.count))
+    };
+    assert_eq!([proofs(20, 22), proofs(19, 22), proofs(20, 23)], [Some((1, 2)), Some((2, 2)), None]);
     // A twin that landed is counted, merged or not.
     run(&store, &witness(10, 20, 22).replace("now()", "now() + 1")); // the same bytes in the same second would be one insert
     run(&store, "OPTIMIZE TABLE usage_hourly FINAL");
-    let range =
-        Range { source_epoch: epoch, topic, topic_id: TOPIC_ID, partition: 0, from: 10, to: 20, months: &months, received: None };
+    let range = Range {
+        source_epoch: epoch,
+        topic,
+        topic_id: TOPIC_ID,
+        partition: 0,
+        from: 10,
+        to: 20,
+        months: &months,
+        received: None,
+        digest: None,
+    };
     assert!(wait(store.witnesses(&range)).unwrap().iter().any(|proof| proof.table == "usage_hourly" && proof.count == 2));
     run(&store, &batch(10, 20, 10, 2, 22));
     assert_eq!(

@@ -119,7 +119,7 @@ impl Both {
         }
         for (stamp, months, received) in &self.ranges {
             let origin = origin(0);
-            let range = |months, received| Range {
+            let range = |months, received, digest| Range {
                 source_epoch: "1",
                 topic,
                 topic_id: &origin.topic_id,
@@ -128,9 +128,13 @@ impl Both {
                 to: stamp.to,
                 months,
                 received,
+                digest,
             };
             let first = &months[..months.len().min(1)];
-            for range in [range(months, *received), if seed.is_multiple_of(2) { range(&[], None) } else { range(first, None) }] {
+            let log = self.real.witnesses(&range(months, *received, None)).await.unwrap();
+            let digest = log.iter().find(|proof| proof.table == "usage_log").map(|proof| proof.digest);
+            let wide = if seed.is_multiple_of(2) { range(&[], None, None) } else { range(first, None, None) };
+            for range in [range(months, *received, None), wide, range(first, *received, digest)] {
                 let mut real = self.real.witnesses(&range).await.unwrap();
                 real.sort_by(|a, b| (&a.table, a.month).cmp(&(&b.table, b.month)));
                 assert_eq!(real, self.memory.witnesses(&range).await.unwrap(), "seed {seed}: {range:?}");

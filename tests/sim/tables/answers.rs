@@ -214,8 +214,11 @@ pub fn witnesses(view: &View, range: &Range<'_>) -> Vec<Proof> {
         (range.from..range.to).contains(&offset) && bounds.as_ref().is_none_or(|bounds| bounds.contains(&received_at))
     };
     let mut found: BTreeMap<(&str, u32), Vec<(u64, u64)>> = BTreeMap::new();
+    let digest = range.digest.filter(|_| months.len() == 1);
     let logged = log_rows(&view.log)
-        .filter(|row| of.has(&row.source_epoch, &row.topic, row.partition) && is_inside(row.offset, row.received_at))
+        .filter(|row| {
+            digest.is_none() && of.has(&row.source_epoch, &row.topic, row.partition) && is_inside(row.offset, row.received_at)
+        })
         .map(|row| ("usage_log", month_of_day(row.day), row.digest, 1))
         .filter(|row| is_asked(row.1));
     let refused = rejected_rows(&view.rejected)
@@ -228,6 +231,15 @@ pub fn witnesses(view: &View, range: &Range<'_>) -> Vec<Proof> {
     for (table, month, digest, count) in logged.chain(refused).chain(rollups) {
         found.entry((table, month)).or_default().push((digest, count));
     }
+    let by_digest = digest.and_then(|digest| {
+        let of_digest =
+            || log_rows(&view.log).filter(|row| of.has(&row.source_epoch, &row.topic, row.partition) && row.digest == digest);
+        let is_inside = of_digest().all(|row| (range.from..range.to).contains(&row.offset));
+        let (count, digests) = (of_digest().count() as u64, if is_inside { 1 } else { 2 });
+        let months: BTreeSet<u32> = of_digest().map(|row| month_of_day(row.day)).collect();
+        let proof = move |month| Proof { table: "usage_log".to_owned(), month, digest, digests, count };
+        (count > 0).then(|| months.into_iter().map(proof).collect::<Vec<_>>())
+    });
     found
         .into_iter()
         .map(|((table, month), rows)| Proof {
@@ -237,6 +249,7 @@ pub fn witnesses(view: &View, range: &Range<'_>) -> Vec<Proof> {
             digests: rows.iter().map(|row| row.0).collect::<BTreeSet<_>>().len() as u64,
             count: rows.iter().map(|row| row.1).sum(),
         })
+        .chain(by_digest.into_iter().flatten())
         .collect()
 }
 

@@ -376,6 +376,7 @@ async fn what_was_written_is_read_back_as_witnesses_rows_and_sums() {
             to: batch.to,
             months,
             received,
+            digest: received.map(|_| intent.digest),
         };
         let proofs = client.witnesses(&range).await.unwrap();
         assert_eq!(proofs.len(), all.len());
