@@ -75,7 +75,7 @@ fn main() {
 
     let sizes = ask(
         "SELECT table, formatReadableQuantity(sum(rows)), formatReadableSize(sum(bytes_on_disk)) FROM system.parts WHERE database = '{db}' AND active \
-         AND table IN ('usage_hourly', 'session_users') GROUP BY table ORDER BY table",
+         AND table IN ('usage_hourly', 'session_users', 'session_folds') GROUP BY table ORDER BY table",
     );
     let mut text = format!("{}\n\nTables for {events} events of 100 000 accounts in 90 days:", page::machine());
     for line in sizes.lines() {
@@ -117,6 +117,10 @@ fn fill(ask: &dyn Fn(&str) -> String, events: u64) {
             ));
         }
     }
+    fill_sessions(ask);
+}
+
+fn fill_sessions(ask: &dyn Fn(&str) -> String) {
     // A large account has 500 users a day and platform, a small one 3.
     for month in 0..3 {
         for (accounts, users) in [(1_000_u64, 500_u64), (100_000, 3)] {
@@ -130,4 +134,11 @@ fn fill(ask: &dyn Fn(&str) -> String, events: u64) {
             ));
         }
     }
+    // All of these sessions are closed, and the leader has counted them.
+    ask(
+        "INSERT INTO {db}.session_folds SELECT account, day, session_start, platform, least(uniqCombined64Merge(17)(users), sum(s.events)), sum(s.events), now64(3) \
+         FROM {db}.session_users AS s WHERE account != '' GROUP BY account, day, session_start, platform \
+         SETTINGS optimize_aggregation_in_order = 1, max_partitions_per_insert_block = 0",
+    );
+    ask("INSERT INTO {db}.session_fold_marks VALUES ('2026-06-01 00:00:00', '2100-01-01 00:00:00', now64(3))");
 }
