@@ -78,5 +78,7 @@ pub fn scan(
             return Err(Error { action: "read a topic", code: RDKafkaErrorCode::OperationTimedOut, text });
         }
     }
-    handle.assign(&[])
+    // The assignment stays until the next scan, or the handle's end, takes it away: taken away twice in quick succession, librdkafka waits for one
+    // stop of a partition twice and aborts the process (confluentinc/librdkafka#5573).
+    Ok(())
 }
