@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use super::log::{Command, CommitFailed, Delivery, Link, PartitionLog, Tagged};
+use super::log::{Command, CommitFailed, Delivery, Held, Link, PartitionLog, Tagged};
 use super::progress::Progress;
 use super::world::{Consumer, Questions};
 use crate::source::Chunk;
@@ -26,8 +26,10 @@ const POLL_RECORDS_MAX: usize = 4096;
 /// While the owners hold this many bytes of undigested records together, no more are fetched; the partitions share it evenly.
 const HELD_BYTES_TOTAL: usize = 24 << 20;
 const HELD_BYTES_MAX: usize = 8 << 20;
-/// Reading goes on when so much of a partition's share is left.
+/// An owner that waits is read again when so much of its share is left.
 const HELD_LOW: usize = 4;
+/// How long polling rests while an owner that takes what comes is behind.
+const REST: Duration = Duration::from_millis(1);
 
 /// Whoever owns this one does the scheduled work.
 const LEADING_PARTITION: i32 = 0;
@@ -67,7 +69,7 @@ pub struct Group<C> {
 
 struct Owned {
     deliveries: mpsc::UnboundedSender<Tagged>,
-    held_bytes: Arc<AtomicUsize>,
+    held: Arc<Held>,
     start: u64,
     position: Option<i64>,
     /// Of the last record that was handed over since the start; −1: none was.
@@ -133,8 +135,12 @@ impl<C: Consumer> Group<C> {
             let text = format!("the owner of partition {partition} ended unexpectedly");
             return Err(Error { action: "own partitions", code: RDKafkaErrorCode::Fail, text });
         }
-        self.pause_and_resume();
+        let is_behind = self.pause_and_resume();
         self.show_lag();
+        if is_behind {
+            std::thread::sleep(REST);
+            return Ok(());
+        }
         self.poll()
     }
 
@@ -206,7 +212,7 @@ impl<C: Consumer> Group<C> {
         self.membership.progress.set_leads(partitions.contains(&LEADING_PARTITION));
         for partition in partitions {
             let (deliveries, receiver) = mpsc::unbounded_channel();
-            let held_bytes = Arc::<AtomicUsize>::default();
+            let held = Arc::<Held>::default();
             let link = Link {
                 partition,
                 assignment: self.assignment,
@@ -217,11 +223,11 @@ impl<C: Consumer> Group<C> {
                 },
                 questions: Arc::clone(&self.questions),
             };
-            let log = PartitionLog { link, start: 0, deliveries: receiver, held_bytes: Arc::clone(&held_bytes) };
+            let log = PartitionLog { link, start: 0, deliveries: receiver, held: Arc::clone(&held) };
             let task = (self.spawn)(log);
             let owned = Owned {
                 deliveries,
-                held_bytes,
+                held,
                 start: 0,
                 position: None,
                 leader_epoch: -1,
@@ -337,17 +343,24 @@ impl<C: Consumer> Group<C> {
         }
     }
 
-    fn pause_and_resume(&mut self) {
-        let mut in_doubt = false;
+    /// Keeps what the owners hold within their shares. Whether an owner that takes what comes is behind: then polling rests for a moment, since a
+    /// pause would throw away what was fetched. An owner that waits is paused, so that it keeps no other waiting.
+    fn pause_and_resume(&mut self) -> bool {
+        let (mut in_doubt, mut is_behind) = (false, false);
         let held_max = HELD_BYTES_MAX.min(HELD_BYTES_TOTAL / self.owned.len().max(1));
         let mut total = 0;
         for (&partition, owned) in &mut self.owned {
-            let held = owned.held_bytes.load(Ordering::Relaxed);
+            let held = owned.held.bytes.load(Ordering::Relaxed);
             total += held;
             let Some(position) = owned.position else { continue };
+            let is_taking = owned.held.is_taking.load(Ordering::Relaxed);
             let change = match owned.paused {
+                false if held > held_max && is_taking => {
+                    is_behind = true;
+                    continue;
+                }
                 false if held > held_max => self.handle.pause(partition, position),
-                true if held < held_max / HELD_LOW => self.handle.resume(&[partition]),
+                true if is_taking || held < held_max / HELD_LOW => self.handle.resume(&[partition]),
                 _ => continue,
             };
             match change {
@@ -362,6 +375,7 @@ impl<C: Consumer> Group<C> {
         if in_doubt {
             self.assign(); // numeric offsets are beyond doubt
         }
+        is_behind
     }
 }
 
@@ -369,7 +383,7 @@ impl Owned {
     fn hand_over(&mut self) {
         if !self.chunk.is_empty() {
             let chunk = std::mem::take(&mut self.chunk);
-            self.held_bytes.fetch_add(chunk.size(), Ordering::Relaxed);
+            self.held.bytes.fetch_add(chunk.size(), Ordering::Relaxed);
             self.deliver(Delivery::Records(chunk));
         }
     }

@@ -4,7 +4,7 @@
 //! Holds: a delivery of an earlier start is never handed over; a commit of an earlier assignment is refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use tokio::sync::{mpsc, oneshot};
@@ -54,6 +54,15 @@ pub enum CommitFailed {
     Kafka(#[from] Error),
 }
 
+/// What the polling thread knows of an owner's appetite.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Records that were handed over and not taken yet.
+    pub(super) bytes: AtomicUsize,
+    /// The owner takes what comes; otherwise it may be long before it does.
+    pub(super) is_taking: AtomicBool,
+}
+
 /// Makes the polling thread look at its commands at once.
 pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -62,7 +71,7 @@ pub struct PartitionLog {
     pub(super) link: Link,
     pub(super) start: u64,
     pub(super) deliveries: mpsc::UnboundedReceiver<Tagged>,
-    pub(super) held_bytes: Arc<AtomicUsize>,
+    pub(super) held: Arc<Held>,
 }
 
 /// How an owner reaches the group and the log. Cheap to clone.
@@ -100,9 +109,14 @@ impl PartitionLog {
         }
     }
 
+    /// Says whether the owner takes what comes from now on.
+    pub fn set_taking(&self, is_taking: bool) {
+        self.held.is_taking.store(is_taking, Ordering::Relaxed);
+    }
+
     /// Says that a chunk's records were taken, so that more may be fetched.
     pub fn release(&self, chunk: &Chunk) {
-        self.held_bytes.fetch_sub(chunk.size(), Ordering::Relaxed);
+        self.held.bytes.fetch_sub(chunk.size(), Ordering::Relaxed);
     }
 }
 

@@ -18,6 +18,7 @@ mod partition;
 mod patience;
 mod progress;
 mod reader;
+mod room;
 mod shared;
 mod startup;
 pub mod world;
@@ -39,6 +40,7 @@ pub use group::{Group, Membership, SpawnOwner};
 pub use log::PartitionLog;
 pub use partition::own;
 pub use progress::Progress;
+pub use room::Room;
 pub use shared::{BatchLimits, Keep, Shared};
 pub use startup::{Error, Options, keep, limits, onlooker, refused, rules, settings_of_store};
 

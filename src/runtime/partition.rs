@@ -18,6 +18,7 @@ use super::log::{CommitFailed, PartitionLog};
 use super::patience::Patience;
 use super::progress::Standing;
 use super::reader::{Reader, Step};
+use super::room::Large;
 use super::shared::Shared;
 use super::write;
 use crate::engine::Engine;
@@ -27,6 +28,8 @@ use crate::sink::Origin;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// The age of the first batch of a life.
 const FIRST_AFTER: Duration = Duration::from_millis(100);
+/// A batch that waits for large room is written small after so many ages: whoever holds it may be stuck.
+const ROOM_AGES_MAX: u32 = 4;
 /// Behind the log's end for this long, offsets without records are taken into an empty batch, and the offset is committed alone.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
@@ -129,6 +132,26 @@ async fn live(reader: &mut Reader, shared: &Arc<Shared>) -> End {
 }
 
 type Writing = Pin<Box<dyn Future<Output = Result<i64, End>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Large> + Send>>;
+
+/// What became of the records that could be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Formed {
+    /// All were taken.
+    All,
+    /// Some wait: the batch is to be written first.
+    Full,
+    /// Some wait: the batch asks for large room.
+    Small,
+}
+
+/// What is done when it is done; never, when there is nothing to do.
+async fn done<F: Future + Unpin>(something: Option<&mut F>) -> F::Output {
+    match something {
+        Some(something) => something.await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Forms batches and has them written, one after the other, until something ends it.
 async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End {
@@ -139,6 +162,8 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         written_to,
         committed,
         opened: None,
+        large: None,
+        asking: None,
         is_first: true,
         end: None,
         writing: None,
@@ -150,18 +175,19 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
     info!(partition = reader.link().partition(), from = former.engine.next(), "reading");
     loop {
         let draining = *drain.borrow_and_update();
-        let waiting = if draining { false } else { former.form(reader, shared) };
-        if let Err(end) = former.write_if_due(reader, shared, waiting || draining).await {
+        let formed = if draining { Formed::All } else { former.form(reader, shared) };
+        if let Err(end) = former.write_if_due(reader, shared, draining || formed == Formed::Full).await {
             return end;
         }
         if draining && former.writing.is_none() && former.engine.is_empty() {
             return former.commit_alone(reader).await.err().unwrap_or(End::Drained);
         }
+        reader.set_taking(formed == Formed::All && !draining);
         former.report(reader, shared);
         let due = former.due(shared);
         tokio::select! {
             biased; // the same order in every run; what is due or to be drained is looked at before each wait
-            written = async { match former.writing.as_mut() { Some(writing) => writing.await, None => std::future::pending().await } } => {
+            written = done(former.writing.as_mut()) => {
                 (former.writing, former.writing_since, former.writing_bytes) = (None, None, 0);
                 match written {
                     Ok(to) => {
@@ -171,7 +197,8 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
                     Err(end) => return end,
                 }
             }
-            step = reader.fill(), if !waiting && !draining => match step {
+            large = done(former.asking.as_mut()) => (former.large, former.asking) = (Some((large, Instant::now())), None),
+            step = reader.fill(), if formed == Formed::All && !draining => match step {
                 Step::Records => former.end = None,
                 Step::End(offset) => former.end = Some((offset, Instant::now())),
                 Step::Failed(error) => return End::Restart(error.to_string()),
@@ -189,6 +216,10 @@ struct Former {
     written_to: Option<i64>,
     committed: Option<i64>,
     opened: Option<Instant>,
+    /// The open batch's large room, and since when.
+    large: Option<(Large, Instant)>,
+    /// Its turn in asking for it.
+    asking: Option<Asking>,
     is_first: bool,
     end: Option<(i64, Instant)>,
     writing: Option<Writing>,
@@ -197,23 +228,34 @@ struct Former {
 }
 
 impl Former {
-    /// Takes records while the open batch has room. Whether some wait because it has none.
-    fn form(&mut self, reader: &mut Reader, shared: &Shared) -> bool {
+    /// Takes records while the open batch has room.
+    fn form(&mut self, reader: &mut Reader, shared: &Shared) -> Formed {
         if self.engine.is_empty() {
             self.engine.set_prices(&shared.books.current());
         }
         self.engine.tell_time(shared.now());
-        let bytes_max = shared.batch_bytes();
+        let bytes_max = shared.batch_bytes(self.large.is_some());
         while let Some(record) = reader.peek() {
-            let full = self.engine.events() >= shared.batch.events_max || self.engine.bytes() >= bytes_max;
-            if full || !self.engine.fits(&record) {
-                return true;
+            if self.engine.events() >= shared.batch.events_max || !self.engine.fits(&record) {
+                return Formed::Full;
+            }
+            if self.engine.bytes() >= bytes_max {
+                return self.outgrown(bytes_max, shared);
             }
             self.engine.apply(&record);
             self.opened.get_or_insert_with(Instant::now);
             reader.advance();
         }
-        false
+        Formed::All
+    }
+
+    /// The open batch has taken its room: it asks for large room. Not while the one before is being written: the turn is for those who can use it.
+    fn outgrown(&mut self, bytes_max: usize, shared: &Shared) -> Formed {
+        if bytes_max >= shared.batch_bytes(true) || self.writing.is_some() {
+            return Formed::Full;
+        }
+        self.asking.get_or_insert_with(|| Box::pin(shared.room.clone().large()));
+        Formed::Small
     }
 
     /// Starts writing the open batch when it is due and none is being written; commits alone when there is nothing else to do.
@@ -222,8 +264,7 @@ impl Former {
             return Ok(());
         }
         if !self.engine.is_empty() {
-            let aged = self.opened.is_some_and(|opened| opened.elapsed() >= self.age(shared));
-            if now || aged {
+            if now || self.written_at(shared).is_some_and(|at| at <= Instant::now()) {
                 self.start_writing(self.engine.next(), reader, shared);
             }
             return Ok(());
@@ -242,14 +283,31 @@ impl Former {
         if self.is_first { age.min(FIRST_AFTER) } else { age }
     }
 
+    /// When the open batch is written at the latest, if it holds anything.
+    fn written_at(&self, shared: &Shared) -> Option<Instant> {
+        let (opened, age) = (self.opened?, self.age(shared));
+        Some(match &self.large {
+            // It waits for its turn: then it grows.
+            None if self.asking.is_some() => opened + age * ROOM_AGES_MAX,
+            // It has waited for its turn, and there is more to read: now is its time to grow.
+            Some((_, since)) if self.end.is_none() => opened.max(*since) + age,
+            _ => opened + age,
+        })
+    }
+
     fn start_writing(&mut self, to: i64, reader: &Reader, shared: &Arc<Shared>) {
         self.is_first = false;
         self.writing_bytes = self.engine.bytes();
         let batch = self.engine.close(to);
         self.writing_since = self.opened.take();
+        self.asking = None;
+        let large = self.large.take();
         self.committed = Some(batch.from);
         let (link, shared, origin, prev) = (reader.link().clone(), Arc::clone(shared), Arc::clone(&self.origin), self.written_to);
-        self.writing = Some(Box::pin(async move { write::promise_and_write(&link, &shared, &origin, batch, prev).await }));
+        self.writing = Some(Box::pin(async move {
+            let _large = large; // until it is written
+            write::promise_and_write(&link, &shared, &origin, batch, prev).await
+        }));
     }
 
     /// Commits what is written, without an intent. Never while one stands.
@@ -277,8 +335,8 @@ impl Former {
         if self.writing.is_some() {
             return None;
         }
-        if let Some(opened) = self.opened {
-            return Some(opened + self.age(shared));
+        if self.opened.is_some() {
+            return self.written_at(shared);
         }
         let (end, since) = self.end?;
         let something = end > self.engine.from() || self.written_to.is_some_and(|to| self.committed != Some(to));

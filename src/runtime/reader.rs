@@ -41,7 +41,13 @@ impl Reader {
     pub fn start_at(&mut self, offset: i64) {
         self.replace(Chunk::default());
         self.end = None;
+        self.set_taking(false);
         self.log.start_at(offset);
+    }
+
+    /// Says whether what comes is taken from now on: then nothing is held for long.
+    pub fn set_taking(&self, is_taking: bool) {
+        self.log.set_taking(is_taking);
     }
 
     /// Gives an end back that concerns whoever reads on: it is told once only.
@@ -123,7 +129,7 @@ impl Reader {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use async_trait::async_trait;
@@ -132,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::model::Timestamp;
-    use crate::runtime::log::Tagged;
+    use crate::runtime::log::{Held, Tagged};
     use crate::runtime::world::Questions;
     use crate::source::kafka::Committed;
 
@@ -159,7 +165,7 @@ mod tests {
     }
 
     /// A reader that no broker feeds, what feeds it instead, and the bytes that count as held.
-    fn reader() -> (Reader, mpsc::UnboundedSender<Tagged>, Arc<AtomicUsize>) {
+    fn reader() -> (Reader, mpsc::UnboundedSender<Tagged>, Arc<Held>) {
         let link = Link {
             partition: 0,
             assignment: 1,
@@ -168,11 +174,11 @@ mod tests {
             questions: Arc::new(Nobody),
         };
         let (sender, deliveries) = mpsc::unbounded_channel();
-        let held = Arc::<AtomicUsize>::default();
-        (Reader::new(PartitionLog { link, start: 0, deliveries, held_bytes: Arc::clone(&held) }), sender, held)
+        let held = Arc::<Held>::default();
+        (Reader::new(PartitionLog { link, start: 0, deliveries, held: Arc::clone(&held) }), sender, held)
     }
 
-    fn deliver(sender: &mpsc::UnboundedSender<Tagged>, held: &AtomicUsize, offset: i64) {
+    fn deliver(sender: &mpsc::UnboundedSender<Tagged>, held: &Held, offset: i64) {
         let record = Record {
             offset,
             timestamp: Timestamp::from_millis(1),
@@ -183,7 +189,7 @@ mod tests {
         };
         let mut chunk = Chunk::default();
         chunk.push(&record);
-        held.fetch_add(chunk.size(), Ordering::Relaxed);
+        held.bytes.fetch_add(chunk.size(), Ordering::Relaxed);
         sender.send(Tagged { start: 0, delivery: Delivery::Records(chunk) }).unwrap();
     }
 
@@ -192,10 +198,10 @@ mod tests {
         let (mut reader, sender, held) = reader();
         deliver(&sender, &held, 1);
         assert!(matches!(reader.fill().await, Step::Records));
-        assert!(held.load(Ordering::Relaxed) > 0);
+        assert!(held.bytes.load(Ordering::Relaxed) > 0);
         reader.advance();
         assert!(timeout(Duration::from_millis(1), reader.fill()).await.is_err(), "nothing more was delivered");
-        assert_eq!(held.load(Ordering::Relaxed), 0);
+        assert_eq!(held.bytes.load(Ordering::Relaxed), 0);
         assert!(reader.peek().is_none());
     }
 

@@ -14,6 +14,7 @@ use super::books::Books;
 use super::partition::End;
 use super::patience::Patience;
 use super::progress::Progress;
+use super::room::Room;
 use super::world::{Clock, DeadLetters, Tables};
 use crate::book::Book;
 use crate::engine::Rules;
@@ -86,6 +87,8 @@ pub struct Shared {
     pub topic: Arc<str>,
     /// When a batch is full.
     pub batch: BatchLimits,
+    /// What all batches share.
+    pub room: Room,
     /// How long rows stay.
     pub keep: Keep,
     /// How many partitions are ours.
@@ -110,11 +113,11 @@ impl Shared {
         self.clock.now()
     }
 
-    /// How much memory a batch may take. All batches share evenly: every partition has one that is open and one that is being written, and
-    /// one of them all is there a second time, while its rows become blocks.
-    pub fn batch_bytes(&self) -> usize {
-        let owned = self.owned.load(Ordering::Relaxed).max(1);
-        self.batch.bytes_max.min(self.batch.total_bytes / (2 * owned + 1))
+    /// How much memory a batch may take, with large room or without.
+    pub fn batch_bytes(&self, is_large: bool) -> usize {
+        let owned = self.owned.load(Ordering::Relaxed);
+        let bytes = if is_large { self.room.large_bytes(owned) } else { self.room.small_bytes(owned) };
+        self.batch.bytes_max.min(bytes)
     }
 
     /// Inserts a block once.

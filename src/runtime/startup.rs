@@ -16,6 +16,7 @@ use super::balances::Touched;
 use super::books::{Books, refuse_problems};
 use super::clock;
 use super::key::{self, KeyError};
+use super::room::Room;
 use super::shared::{BatchLimits, Keep, Shared};
 use super::world::SystemClock;
 use crate::config::{self, Config};
@@ -152,6 +153,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
             age_max: config.batch.max_age.get(),
             inserts_per_second_max: config.clickhouse.inserts_per_second_max,
         },
+        room: Room::new(config.batch.total_bytes.as_usize()),
         keep: keep(config),
         owned: Arc::new(AtomicUsize::new(0)),
         progress: Arc::default(),

@@ -9,7 +9,7 @@ use farebox::engine::{DeadLetter, Rules};
 use farebox::model::Timestamp;
 use farebox::publish::PublishError;
 use farebox::runtime::world::{Clock, DeadLetters, Questions, Tables};
-use farebox::runtime::{BatchLimits, Books, Group, Keep, Membership, PartitionLog, Progress, Shared, own};
+use farebox::runtime::{BatchLimits, Books, Group, Keep, Membership, PartitionLog, Progress, Room, Shared, own};
 use farebox::telemetry::{Health, Metrics};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -72,6 +72,7 @@ impl Instance {
             rules: setting.rules.clone(),
             topic: TOPIC.into(),
             batch: setting.batch,
+            room: Room::new(setting.batch.total_bytes),
             keep: Keep { usage_log_days: 400, rejected_days: 400 },
             owned: Arc::new(AtomicUsize::new(0)),
             progress: Arc::<Progress>::default(),

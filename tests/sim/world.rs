@@ -103,7 +103,8 @@ impl World {
         let batch = BatchLimits {
             events_max: *dice.pick(&[2, 4, 8]),
             bytes_max: 1 << 20,
-            total_bytes: 1 << 30,
+            // Room for everything, or for one record in a small batch and some in a large one.
+            total_bytes: *dice.pick(&[1 << 30, 16 << 10]),
             age_max: Duration::from_millis(*dice.pick(&[50, 300, 1500])),
             inserts_per_second_max: 1000,
         };
