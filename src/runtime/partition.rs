@@ -301,7 +301,10 @@ impl Former {
         let batch = self.engine.close(to);
         self.writing_since = self.opened.take();
         self.asking = None;
-        let large = self.large.take();
+        let large = self.large.take().map(|(mut large, _)| {
+            large.grown();
+            large
+        });
         self.committed = Some(batch.from);
         let (link, shared, origin, prev) = (reader.link().clone(), Arc::clone(shared), Arc::clone(&self.origin), self.written_to);
         self.writing = Some(Box::pin(async move {

@@ -8,15 +8,23 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many batches are large at a time: one is being written while the next is formed.
-const LARGE_AT_A_TIME: usize = 2;
+/// How many batches are large at a time: one of them grows, the others are being written.
+const LARGE_AT_A_TIME: usize = 3;
 /// Of `batch.total_bytes`, the part that small batches share: a quarter.
 const SMALL_PART: usize = 4;
 
 /// Large room, for one batch: from when it outgrows the small room until it is written.
 #[derive(Debug)]
 pub struct Large {
-    _permit: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
+    growing: Option<OwnedSemaphorePermit>,
+}
+
+impl Large {
+    /// The batch grows no more: the next one's turn.
+    pub fn grown(&mut self) {
+        self.growing = None;
+    }
 }
 
 /// The room of one process.
@@ -24,12 +32,13 @@ pub struct Large {
 pub struct Room {
     total_bytes: usize,
     large: Arc<Semaphore>,
+    growing: Arc<Semaphore>,
 }
 
 impl Room {
     /// Nothing of it taken.
     pub fn new(total_bytes: usize) -> Self {
-        Self { total_bytes, large: Arc::new(Semaphore::new(LARGE_AT_A_TIME)) }
+        Self { total_bytes, large: Arc::new(Semaphore::new(LARGE_AT_A_TIME)), growing: Arc::new(Semaphore::new(1)) }
     }
 
     /// Bytes of memory that a batch may always take: each of the `owned` partitions has one that is open and one that is being written. A
@@ -50,10 +59,15 @@ impl Room {
 
     /// Waits for large room. Whoever stops waiting loses the turn.
     pub async fn large(self) -> Large {
-        match self.large.acquire_owned().await {
-            Ok(permit) => Large { _permit: permit },
-            Err(_) => std::future::pending().await, // nobody closes it
-        }
+        let growing = permit(self.growing).await;
+        Large { _room: permit(self.large).await, growing: Some(growing) }
+    }
+}
+
+async fn permit(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match semaphore.acquire_owned().await {
+        Ok(permit) => permit,
+        Err(_) => std::future::pending().await, // nobody closes it
     }
 }
 

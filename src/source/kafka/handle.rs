@@ -16,11 +16,13 @@ use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Error;
-use super::topic::words;
+use super::topic::{Freed, words};
 use crate::model::{Header, Record, Timestamp};
 
 /// A seek is answered by librdkafka's own thread, not by a broker.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Asks for the log's end.
+const LATEST: i64 = -1;
 const UNASSIGNED: i32 = -1; // a subscription names no partition
 const NO_ERROR: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
 
@@ -290,7 +292,22 @@ impl Handle {
     pub fn resume(&self, partitions: &[i32]) -> Result<(), Error> {
         let list = List::named(&self.topic, partitions);
         // SAFETY: both live.
-        check("resume partitions", unsafe { rd::rd_kafka_resume_partitions(self.rk, list.0) })
+        check("resume partitions", unsafe { rd::rd_kafka_resume_partitions(self.rk, list.0) })?;
+        self.wake_leaders(partitions);
+        Ok(())
+    }
+
+    /// A broker's thread that had only paused partitions sleeps up to a second, and nobody wakes it for one that is resumed. A question does.
+    fn wake_leaders(&self, partitions: &[i32]) {
+        let ends: Vec<(i32, i64)> = partitions.iter().map(|&partition| (partition, LATEST)).collect();
+        let list = List::of(&self.topic, &ends);
+        // SAFETY: all live; what is made here is freed by its guard. The answer goes to a queue that nobody reads: librdkafka drops it.
+        unsafe {
+            let queue = Freed(rd::rd_kafka_queue_new(self.rk), rd::rd_kafka_queue_destroy);
+            let what = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+            let options = Freed(rd::rd_kafka_AdminOptions_new(self.rk, what), rd::rd_kafka_AdminOptions_destroy);
+            rd::rd_kafka_ListOffsets(self.rk, list.0, options.0, queue.0);
+        }
     }
 
     /// Commits an offset with metadata and waits for the broker's answer.
