@@ -55,26 +55,30 @@ FROM (
   GROUP BY account, day
 ) GROUP BY account;
 
+-- Not for analysts: what accounts have left as long as no credit expires. Apart, because the fold above takes longer to plan than all of this.
+CREATE OR REPLACE VIEW unexpired_balances AS
+SELECT account, sum(p.entered) AS credited, sum(p.spent) AS used, credited - used AS balance,
+  greatest(max(at), (SELECT max(written_at) FROM batches)) AS updated_at
+FROM (
+  SELECT account, sumIf(l.amount, kind != 'expiry') AS entered, toDecimal128(0, 9) AS spent, max(created_at) AS at
+  FROM ledger AS l GROUP BY account
+  UNION ALL
+  SELECT account, toDecimal128(0, 9) AS entered, sum(h.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
+  FROM usage_hourly AS h WHERE account != '' GROUP BY account
+  UNION ALL
+  SELECT account, toDecimal128(0, 9) AS entered, sum(s.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
+  FROM session_priced AS s GROUP BY account
+  UNION ALL
+  SELECT account, toDecimal128(0, 9) AS entered, sum(a.cost) AS spent, max(posted_at) AS at
+  FROM cost_adjustments AS a GROUP BY account
+) AS p GROUP BY account;
+
 -- credited: all entries, less what expired, whether an entry says so yet or not. A balance below 0 is a debt.
 CREATE OR REPLACE VIEW balances AS
-SELECT account, b.entered - b.ended AS credited, b.spent AS used, credited - used AS balance, b.at AS updated_at
+SELECT account, sum(b.entered) - sum(b.ended) AS credited, sum(b.spent) AS used, credited - used AS balance, max(b.at) AS updated_at
 FROM (
-  SELECT account, sum(entered) AS entered, sum(ended) AS ended, sum(spent) AS spent,
-    greatest(max(at), (SELECT max(written_at) FROM batches)) AS at
-  FROM (
-    SELECT account, sumIf(l.amount, kind != 'expiry') AS entered, toDecimal128(0, 9) AS ended, toDecimal128(0, 9) AS spent, max(created_at) AS at
-    FROM ledger AS l GROUP BY account
-    UNION ALL
-    SELECT account, toDecimal128(0, 9) AS entered, expired AS ended, toDecimal128(0, 9) AS spent, toDateTime64(0, 3, 'UTC') AS at
-    FROM expired_credits
-    UNION ALL
-    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(h.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
-    FROM usage_hourly AS h WHERE account != '' GROUP BY account
-    UNION ALL
-    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(s.cost) AS spent, toDateTime64(0, 3, 'UTC') AS at
-    FROM session_priced AS s GROUP BY account
-    UNION ALL
-    SELECT account, toDecimal128(0, 9) AS entered, toDecimal128(0, 9) AS ended, sum(a.cost) AS spent, max(posted_at) AS at
-    FROM cost_adjustments AS a GROUP BY account
-  ) GROUP BY account
-) AS b;
+  SELECT account, u.credited AS entered, toDecimal128(0, 9) AS ended, u.used AS spent, u.updated_at AS at FROM unexpired_balances AS u
+  UNION ALL
+  SELECT account, toDecimal128(0, 9) AS entered, expired AS ended, toDecimal128(0, 9) AS spent, toDateTime64(0, 3, 'UTC') AS at
+  FROM expired_credits
+) AS b GROUP BY account;
