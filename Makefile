@@ -52,7 +52,7 @@ faults:
 	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
 
 # Everything together, beside a consumer that does nothing and ClickHouse's own Kafka engine, in one run; writes docs/speed.md with WRITE=1.
-# EVENTS=10000000 PARTITIONS=6 ACCOUNTS=1000 USERS=1000 ONLY=a,b,c,d,e,latency
+# EVENTS=10000000 PARTITIONS=6 ACCOUNTS=1000 USERS=1000 ONLY=a,b,c,d,scraper,e,latency; with GROWTH=1 how it grows instead.
 bench:
 	@tools/need $(BUILD_TOOLS) java mvn npm setpriv
 	@tools/fetch clickhouse kafka

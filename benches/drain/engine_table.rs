@@ -8,7 +8,7 @@ use super::{Load, Measured, usage};
 
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-const STATEMENTS: [&str; 7] = [
+const STATEMENTS: [&str; 9] = [
     "CREATE TABLE {db}.usage_log (account String, source LowCardinality(String), id String, event_time DateTime64(3, 'UTC'), day Date,
        platform LowCardinality(String), user_hash UInt64, agent LowCardinality(String), category LowCardinality(String), model LowCardinality(String),
        duration_ms UInt64, input_tokens UInt64, cached_input_tokens UInt64, output_tokens UInt64)
@@ -18,10 +18,7 @@ const STATEMENTS: [&str; 7] = [
      ENGINE = SummingMergeTree PARTITION BY toYYYYMM(day) ORDER BY (account, day, category, agent, model, platform, hour)",
     "CREATE TABLE {db}.session_users (account String, day Date, platform LowCardinality(String), users AggregateFunction(uniqCombined64(17), UInt64))
      ENGINE = AggregatingMergeTree PARTITION BY toYYYYMM(day) ORDER BY (day, account, platform)",
-    "CREATE TABLE {db}.events (id String, source String, time String, account String, platform String, user String, agent String, category String,
-       model String, duration_ms UInt64, input_tokens UInt64, cached_input_tokens UInt64, output_tokens UInt64)
-     ENGINE = Kafka SETTINGS kafka_broker_list = '{brokers}', kafka_topic_list = '{topic}', kafka_group_name = '{db}', kafka_format = 'JSONEachRow',
-       kafka_num_consumers = 2, kafka_thread_per_consumer = 1, kafka_max_block_size = 200000, kafka_skip_broken_messages = 1000000",
+    "CREATE TABLE {db}.events ({columns}) ENGINE = Null",
     "CREATE MATERIALIZED VIEW {db}.to_hourly TO {db}.usage_hourly AS
      SELECT account, toDate(at) AS day, toStartOfHour(at) AS hour, platform, agent, category, model, count() AS events, sum(duration_ms) AS duration_ms,
        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens
@@ -32,16 +29,25 @@ const STATEMENTS: [&str; 7] = [
     "CREATE MATERIALIZED VIEW {db}.to_log TO {db}.usage_log AS
      SELECT account, source, id, parseDateTime64BestEffort(time, 3, 'UTC') AS event_time, toDate(event_time) AS day, platform,
        sipHash64(account, user) AS user_hash, agent, category, model, duration_ms, input_tokens, cached_input_tokens, output_tokens FROM {db}.events",
+    "CREATE TABLE {db}.messages ({columns})
+     ENGINE = Kafka SETTINGS kafka_broker_list = '{brokers}', kafka_topic_list = '{topic}', kafka_group_name = '{db}', kafka_format = 'JSONEachRow',
+       kafka_num_consumers = 2, kafka_thread_per_consumer = 1, kafka_max_block_size = 200000, kafka_skip_broken_messages = 1000000",
+    // With its first view the engine begins to read: that one is the last statement, and behind it everything stands.
+    "CREATE MATERIALIZED VIEW {db}.feed TO {db}.events AS SELECT * FROM {db}.messages",
 ];
+const COLUMNS: &str = "id String, source String, time String, account String, platform String, user String, agent String, category String, model String, \
+                       duration_ms UInt64, input_tokens UInt64, cached_input_tokens UInt64, output_tokens UInt64";
 
 pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load) -> Measured {
     let database = unique("engine");
-    let put = |sql: &str| sql.replace("{db}", &database).replace("{brokers}", kafka.brokers()).replace("{topic}", topic);
+    let put = |sql: &str| {
+        sql.replace("{columns}", COLUMNS).replace("{db}", &database).replace("{brokers}", kafka.brokers()).replace("{topic}", topic)
+    };
     clickhouse.query(&format!("CREATE DATABASE {database}"));
     let engine = clickhouse.pid().unwrap();
+    usage::forget_peak(engine);
     let (before, began) = (usage::cpu_seconds(engine), Instant::now());
     for statement in STATEMENTS {
-        // Events that were never read are read by the first view: all views but the last wait for it, detached from nothing.
         clickhouse.query(&put(statement));
     }
     loop {
@@ -53,7 +59,7 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load) -
         std::thread::sleep(Duration::from_millis(100)); // asked ten times a second until it is there
     }
     let seconds = began.elapsed().as_secs_f64();
-    let clickhouse_cpu_seconds = usage::cpu_seconds(engine) - before;
+    let (clickhouse_cpu_seconds, clickhouse_peak_mb) = (usage::cpu_seconds(engine) - before, usage::peak_mb(engine));
     clickhouse.query(&format!("DROP DATABASE {database} SYNC"));
     let note = "no prices, no duplicates recognised, no promise after a crash".to_owned();
     Measured {
@@ -61,6 +67,7 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load) -
         events: load.events,
         seconds,
         clickhouse_cpu_seconds,
+        clickhouse_peak_mb,
         note,
         ..Measured::default()
     }

@@ -1,7 +1,7 @@
 //! How long after the broker took an event a query sees it, while events come at a share of the drain rate.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use farebox::source::kafka::{Handle, Stretch, scan};
@@ -14,12 +14,16 @@ use super::{Load, installed, produce};
 const SECONDS: u64 = 30;
 /// Of the first of them the start is told, not the service.
 const SKIPPED: f64 = 0.2;
+/// Behind the last event for so long at most.
+const LONGEST: Duration = Duration::from_secs(120);
 const EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone)]
 pub struct Latency {
     pub share: f64,
     pub rate: u64,
+    /// A second, as it came to be.
+    pub sent: u64,
     pub p50_ms: i64,
     pub p99_ms: i64,
 }
@@ -29,16 +33,24 @@ pub fn at(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load, share: f64, drain
     let rate = ((drain_rate * share) as u64).max(10);
     let mut instance = farebox.start();
     instance.wait_until_ready();
-    let done = AtomicBool::new(false);
+    let (done, took_ms) = (AtomicBool::new(false), AtomicU64::new(0));
     // (when it was seen, where `batches` ended then), by partition.
     let mut seen: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
     let database = &farebox.database;
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let began = Instant::now();
             produce(&farebox, load, rate * SECONDS, rate);
+            took_ms.store(began.elapsed().as_millis() as u64, Ordering::Relaxed);
             done.store(true, Ordering::Relaxed);
         });
         let mut last = Instant::now();
+        let is_seen = |seen: &BTreeMap<i32, Vec<(i64, i64)>>| {
+            (0..load.partitions).all(|partition| {
+                let end = kafka.client.offsets(&farebox.topic, partition).1;
+                end == 0 || seen.get(&partition).and_then(|ends| ends.last()).is_some_and(|(_, seen)| *seen >= end)
+            })
+        };
         loop {
             let is_over = done.load(Ordering::Relaxed);
             let answer = clickhouse.query(&format!("SELECT partition, max(offset_to) FROM {database}.batches GROUP BY partition"));
@@ -52,9 +64,10 @@ pub fn at(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load, share: f64, drain
                     last = Instant::now();
                 }
             }
-            if is_over && last.elapsed() > Duration::from_secs(3) {
+            if is_over && is_seen(&seen) {
                 break;
             }
+            assert!(!is_over || last.elapsed() < LONGEST, "not everything that was sent is in `batches`");
             std::thread::sleep(EVERY);
         }
     });
@@ -66,7 +79,8 @@ pub fn at(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load, share: f64, drain
     sorted.sort_unstable();
     let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
     clickhouse.query(&format!("DROP DATABASE {database} SYNC"));
-    Latency { share, rate, p50_ms: at(0.5), p99_ms: at(0.99) }
+    let sent = rate * SECONDS * 1_000 / took_ms.load(Ordering::Relaxed).max(1);
+    Latency { share, rate, sent, p50_ms: at(0.5), p99_ms: at(0.99) }
 }
 
 /// Of each event, when the broker took it and how much later it was seen, the oldest first.

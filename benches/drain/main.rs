@@ -12,6 +12,7 @@
 )]
 
 mod engine_table;
+mod growth;
 mod latency;
 mod metered;
 mod page;
@@ -25,6 +26,7 @@ use std::env;
 use std::str::FromStr;
 use std::time::Duration;
 
+use metered::With;
 use servers::{ClickHouse, Farebox, Kafka};
 
 /// What is measured, and how much of it.
@@ -46,6 +48,7 @@ pub struct Measured {
     pub cpu_seconds: f64,
     pub clickhouse_cpu_seconds: f64,
     pub peak_mb: f64,
+    pub clickhouse_peak_mb: f64,
     pub note: String,
 }
 
@@ -60,6 +63,9 @@ fn number<T: FromStr>(name: &str, default: T) -> T {
 }
 
 fn main() {
+    if env::var_os("GROWTH").is_some() {
+        return growth::tell(number("EVENTS", 2_000_000));
+    }
     let load = Load {
         events: number("EVENTS", 2_000_000),
         partitions: number("PARTITIONS", 6),
@@ -67,8 +73,9 @@ fn main() {
         users: number("USERS", 1_000),
     };
     let only = env::var("ONLY").unwrap_or_default();
+    assert!(only.is_empty() || env::var_os("WRITE").is_none(), "WRITE=1 writes the whole table: leave ONLY out");
     let wanted = |part: &str| only.is_empty() || only.split(',').any(|one| one == part);
-    let mut kafka = Kafka::start_fast();
+    let kafka = Kafka::start_fast();
     let mut clickhouse = ClickHouse::start();
     let farebox = filled(&kafka, &clickhouse, &load);
     let mut rows = Vec::new();
@@ -79,10 +86,13 @@ fn main() {
         rows.push(readers::source_alone(&kafka, &farebox.topic, &load));
     }
     if wanted("c") {
-        rows.push(metered::drain(&mut kafka, &clickhouse, &farebox.topic, &load, false));
+        rows.push(metered::drain(&kafka, &clickhouse, &farebox.topic, &load, With::RollupsAlone));
     }
     if wanted("d") {
-        rows.push(metered::drain(&mut kafka, &clickhouse, &farebox.topic, &load, true));
+        rows.push(metered::drain(&kafka, &clickhouse, &farebox.topic, &load, With::Everything));
+    }
+    if wanted("scraper") {
+        rows.push(metered::drain(&kafka, &clickhouse, &farebox.topic, &load, With::Scraper));
     }
     if wanted("e") {
         rows.push(engine_table::drain(&kafka, &clickhouse, &farebox.topic, &load));
@@ -99,7 +109,7 @@ fn main() {
 }
 
 /// A topic with the events, and a book that prices them.
-fn filled(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load) -> Farebox {
+pub fn filled(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load) -> Farebox {
     let farebox = installed(kafka, clickhouse, load, None);
     produce(&farebox, load, load.events, 0);
     farebox

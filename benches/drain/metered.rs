@@ -7,17 +7,27 @@ use super::{Load, Measured, installed, usage};
 
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-pub fn drain(kafka: &mut Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load, with_log: bool) -> Measured {
+/// What is measured of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum With {
+    RollupsAlone,
+    Everything,
+    /// And `/metrics` is asked once a second.
+    Scraper,
+}
+
+pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load, with: With) -> Measured {
     let mut farebox = installed(kafka, clickhouse, load, Some(topic));
-    if !with_log {
+    if with == With::RollupsAlone {
         farebox.set("usage_log.keep", "0");
     }
     let database = farebox.database.clone();
     let ask = |sql: &str| clickhouse.query(&sql.replace("{db}", &database)).trim().to_owned();
     let engine = clickhouse.pid().unwrap();
+    usage::forget_peak(engine);
     let (before, began) = (usage::cpu_seconds(engine), Instant::now());
     let mut instance = farebox.start();
-    let mut first = None;
+    let (mut first, mut scraped) = (None, Instant::now());
     loop {
         assert!(instance.process.ended().is_none() && began.elapsed() < LONGEST, "{}", instance.process.log());
         let received: u64 = ask("SELECT sum(received) FROM {db}.batches").parse().unwrap_or(0);
@@ -27,11 +37,15 @@ pub fn drain(kafka: &mut Kafka, clickhouse: &ClickHouse, topic: &str, load: &Loa
         if received >= load.events {
             break;
         }
+        if with == With::Scraper && scraped.elapsed() >= Duration::from_secs(1) {
+            scraped = Instant::now();
+            instance.metric("farebox_events_total", &[]);
+        }
         std::thread::sleep(Duration::from_millis(100)); // asked ten times a second until it is there
     }
     let seconds = began.elapsed().as_secs_f64();
     let (cpu_seconds, peak_mb) = (usage::cpu_seconds(instance.process.pid()), usage::peak_mb(instance.process.pid()));
-    let clickhouse_cpu_seconds = usage::cpu_seconds(engine) - before;
+    let (clickhouse_cpu_seconds, clickhouse_peak_mb) = (usage::cpu_seconds(engine) - before, usage::peak_mb(engine));
     let steady = first.map_or(0.0, |(seen, at)| (load.events - seen) as f64 / at.elapsed().as_secs_f64());
     let batches = ask("SELECT count() FROM {db}.batches");
     let parts = ask("SELECT count() FROM system.parts WHERE database = '{db}' AND active");
@@ -39,7 +53,11 @@ pub fn drain(kafka: &mut Kafka, clickhouse: &ClickHouse, topic: &str, load: &Loa
     let balanced = ask("SELECT min(c.balanced), sum(c.received) FROM {db}.conservation AS c");
     assert_eq!(balanced, format!("1\t{}", load.events));
     let note = format!("{steady:.0} a second once it reads; {batches} batches, {parts} parts at the end");
-    let name = if with_log { "(d) farebox, everything" } else { "(c) farebox, `usage_log.keep = \"0\"`" };
+    let name = match with {
+        With::RollupsAlone => "(c) farebox, `usage_log.keep = \"0\"`",
+        With::Everything => "(d) farebox, everything",
+        With::Scraper => "(d) once more, `/metrics` asked every second",
+    };
     clickhouse.query(&format!("DROP DATABASE {database} SYNC"));
-    Measured { name, events: load.events, seconds, cpu_seconds, clickhouse_cpu_seconds, peak_mb, note }
+    Measured { name, events: load.events, seconds, cpu_seconds, clickhouse_cpu_seconds, peak_mb, clickhouse_peak_mb, note }
 }

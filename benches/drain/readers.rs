@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use farebox::runtime::FETCHING;
 use farebox::source::kafka::{Handle, Stretch, scan};
 use rdkafka::ClientConfig;
 
@@ -48,9 +49,10 @@ pub fn consumer_performance(kafka: &Kafka, topic: &str, load: &Load) -> Measured
 pub fn source_alone(kafka: &Kafka, topic: &str, load: &Load) -> Measured {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", kafka.brokers()).set("group.id", "source-alone").set("enable.auto.commit", "false");
-    client.set("enable.partition.eof", "true").set("check.crcs", "true").set("fetch.queue.backoff.ms", "10");
-    client.set("fetch.wait.max.ms", "100").set("fetch.message.max.bytes", "262144");
-    client.set("queued.max.messages.kbytes", "8192").set("queued.min.messages", "20000");
+    client.set("enable.partition.eof", "true").set("check.crcs", "true").set("isolation.level", "read_committed");
+    FETCHING.iter().for_each(|(name, value)| {
+        client.set(*name, *value);
+    });
     let ends: Vec<Stretch> = (0..load.partitions)
         .map(|partition| Stretch { partition, from: 0, to: kafka.client.offsets(topic, partition).1 })
         .collect();

@@ -22,39 +22,47 @@ fn table(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &Cli
         load.partitions,
         farebox::model::Zone::UTC.local(farebox::runtime::clock::now()).day
     );
-    text += &format!(
-        "Kafka {}, ClickHouse {}, librdkafka {}, farebox {}.\n\n",
-        kafka_version(),
-        clickhouse.query("SELECT version()").trim(),
-        rdkafka::util::get_rdkafka_version().1,
-        env!("CARGO_PKG_VERSION")
-    );
-    text += "| | events a second | share of (a) | our CPU, µs an event | ClickHouse's CPU, µs an event | peak memory, MB | |\n";
-    text += "|---|--:|--:|--:|--:|--:|---|\n";
+    text += &format!("{}\n\n", versions(clickhouse));
+    text += "| | events a second | share of (a) | our CPU, µs an event | ClickHouse's CPU, µs an event | peak memory, MB | ClickHouse's, MB | |\n";
+    text += "|---|--:|--:|--:|--:|--:|--:|---|\n";
     let first = rows.iter().find(|row| row.name.starts_with("(a)")).map(Measured::rate);
     for row in rows {
+        let megabytes = |mb: f64| if mb > 0.0 { format!("{mb:.0}") } else { String::new() };
         let each = |seconds: f64| if seconds > 0.0 { format!("{:.2}", seconds * 1e6 / row.events as f64) } else { String::new() };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             row.name,
             grouped(row.rate() as u64),
             first.map_or_else(String::new, |first| format!("{:.2}", row.rate() / first)),
             each(row.cpu_seconds),
             each(row.clickhouse_cpu_seconds),
-            if row.peak_mb > 0.0 { format!("{:.0}", row.peak_mb) } else { String::new() },
+            megabytes(row.peak_mb),
+            megabytes(row.clickhouse_peak_mb),
             row.note
         );
     }
     if !latencies.is_empty() {
-        text += "\n| load | events a second | event to query, p50 | p99 |\n|---|--:|--:|--:|\n";
+        text += "\n| load | events a second, asked for | sent | event to query, p50 | p99 |\n|---|--:|--:|--:|--:|\n";
         for latency in latencies {
             let seconds = |ms: i64| format!("{:.2} s", ms as f64 / 1_000.0);
-            let (rate, p50, p99) = (grouped(latency.rate), seconds(latency.p50_ms), seconds(latency.p99_ms));
-            let _ = writeln!(text, "| {:.0} % of (d) | {rate} | {p50} | {p99} |", latency.share * 100.0);
+            let (rate, sent, p50, p99) =
+                (grouped(latency.rate), grouped(latency.sent), seconds(latency.p50_ms), seconds(latency.p99_ms));
+            let _ = writeln!(text, "| {:.0} % of (d) | {rate} | {sent} | {p50} | {p99} |", latency.share * 100.0);
         }
     }
     text
+}
+
+/// What was measured.
+pub fn versions(clickhouse: &ClickHouse) -> String {
+    format!(
+        "Kafka {}, ClickHouse {}, librdkafka {}, farebox {}.",
+        kafka_version(),
+        clickhouse.query("SELECT version()").trim(),
+        rdkafka::util::get_rdkafka_version().1,
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// The version in the name of the broker's jar.
@@ -65,7 +73,7 @@ fn kafka_version() -> String {
 }
 
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -42,7 +42,7 @@ pub use partition::own;
 pub use progress::Progress;
 pub use room::Room;
 pub use shared::{BatchLimits, Keep, Shared};
-pub use startup::{Error, Options, keep, limits, onlooker, refused, rules, settings_of_store};
+pub use startup::{Error, FETCHING, Options, keep, limits, onlooker, refused, rules, settings_of_store};
 
 use crate::config::Config;
 use crate::source::kafka::Handle;

@@ -211,6 +211,16 @@ pub fn onlooker(config: &Config) -> ClientConfig {
     consumer(&config.kafka.client_config(), config)
 }
 
+/// How records are fetched. A busy consumer with the default back-off of a second is four times slower. Prefetched records are memory: their
+/// bytes, some 300 more for each, and whatever one answer of a broker unpacks to, which holds the least from every partition.
+pub const FETCHING: [(&str, &str); 5] = [
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.message.max.bytes", "262144"),
+    ("queued.max.messages.kbytes", "8192"),
+    ("queued.min.messages", "20000"),
+];
+
 /// The settings on which the commit protocol rests; `docs/exactly-once.md` gives the reason for each.
 fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
     let session = config.kafka.session_timeout.get().as_millis();
@@ -228,16 +238,7 @@ fn consumer(client: &ClientConfig, config: &Config) -> ClientConfig {
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
         .set("isolation.level", "read_committed");
-    // A busy consumer with the default back-off of a second is four times slower. Prefetched records are memory: their bytes, some 300
-    // more for each, and whatever one answer of a broker unpacks to, which holds the least from every partition.
-    let fetching = [
-        ("fetch.queue.backoff.ms", "10"),
-        ("fetch.wait.max.ms", "100"),
-        ("fetch.message.max.bytes", "262144"),
-        ("queued.max.messages.kbytes", "8192"),
-        ("queued.min.messages", "20000"),
-    ];
-    for (name, value) in fetching {
+    for (name, value) in FETCHING {
         if !config.kafka.properties.contains_key(name) {
             client.set(name, value);
         }
