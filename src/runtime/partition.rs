@@ -200,7 +200,7 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
             large = done(former.asking.as_mut()) => (former.large, former.asking) = (Some((large, Instant::now())), None),
             step = reader.fill(), if formed == Formed::All && !draining => match step {
                 Step::Records => former.end = None,
-                Step::End(offset) => former.end = Some((offset, Instant::now())),
+                Step::End(offset) => former.caught_up(offset),
                 Step::Failed(error) => return End::Restart(error.to_string()),
             },
             () = async { match due { Some(due) => sleep_until(due).await, None => std::future::pending().await } } => {}
@@ -247,6 +247,14 @@ impl Former {
             reader.advance();
         }
         Formed::All
+    }
+
+    /// Everything up to this offset was taken: the open batch grows no faster than events come.
+    fn caught_up(&mut self, offset: i64) {
+        self.end = Some((offset, Instant::now()));
+        if let Some((large, _)) = &mut self.large {
+            large.grown();
+        }
     }
 
     /// The open batch has taken its room: it asks for large room. Not while the one before is being written: the turn is for those who can use it.

@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many batches are large at a time: one of them grows, the others are being written.
 const LARGE_AT_A_TIME: usize = 3;
-/// Of `batch.total_bytes`, the part that small batches share: a quarter.
-const SMALL_PART: usize = 4;
+/// Of `batch.total_bytes`, the part that small batches share: half.
+const SMALL_PART: usize = 2;
 
 /// Large room, for one batch: from when it outgrows the small room until it is written.
 #[derive(Debug)]

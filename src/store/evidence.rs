@@ -115,7 +115,8 @@ impl Store {
         } else {
             ""
         };
-        // Answered by the projection `by_batch`. Rows outside of the range are a contradiction.
+        // Every part begins with witnesses, so every part is looked into: PREWHERE, so that only `batch` is read of those that lack this one.
+        // The first is answered by the projection `by_batch`. Rows outside of the range are a contradiction.
         let by_digest = "SELECT 'usage_log' AS table, arrayJoin(groupUniqArray(toYYYYMM(day))) AS month, digest, \
              if(min(l.offset) >= {from:Int64} AND max(l.offset) < {to:Int64}, 1, 2) AS digests, count() AS count FROM usage_log AS l \
              WHERE source_epoch = {epoch:String} AND topic = {topic:String} AND partition = {partition:Int32} AND digest = {digest:UInt64} \
@@ -129,10 +130,10 @@ impl Store {
             "{}
              UNION ALL
              SELECT 'session_users' AS table, toYYYYMM(day) AS month, max(w.digest) AS digest, uniqExact(w.digest) AS digests, sum(w.blocks) AS count
-             FROM session_users AS w WHERE {USERS_KEY}{in_days} AND batch = {{witness:String}} GROUP BY month
+             FROM session_users AS w PREWHERE batch = {{witness:String}} WHERE {USERS_KEY}{in_days} GROUP BY month
              UNION ALL
              SELECT 'usage_hourly' AS table, toYYYYMM(day) AS month, max(w.digest) AS digest, uniqExact(w.digest) AS digests, sum(w.blocks) AS count
-             FROM usage_hourly AS w WHERE {HOURLY_KEY}{in_days} AND batch = {{witness:String}} GROUP BY month
+             FROM usage_hourly AS w PREWHERE batch = {{witness:String}} WHERE {HOURLY_KEY}{in_days} GROUP BY month
              UNION ALL
              SELECT 'rejected_events' AS table, toYYYYMM(received_at) AS month, max(l.digest) AS digest, uniqExact(l.digest) AS digests, count() AS count
              FROM rejected_events AS l WHERE {part}{received} GROUP BY month",
