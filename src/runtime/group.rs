@@ -261,7 +261,9 @@ impl<C: Consumer> Group<C> {
     fn show_lag(&self) {
         let behind = |(&partition, owned): (&i32, &Owned)| {
             let end = self.handle.seen_end(partition)?;
-            Some(end.saturating_sub(owned.position?).max(0))
+            let lag = end.saturating_sub(owned.position?).max(0);
+            owned.held.lag.store(lag, Ordering::Relaxed);
+            Some(lag)
         };
         self.membership.metrics.consumer_lag_records.set(self.owned.iter().filter_map(behind).sum());
     }

@@ -4,7 +4,7 @@
 //! Holds: a delivery of an earlier start is never handed over; a commit of an earlier assignment is refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +61,8 @@ pub(super) struct Held {
     pub(super) bytes: AtomicUsize,
     /// The owner takes what comes; otherwise it may be long before it does.
     pub(super) is_taking: AtomicBool,
+    /// Records of the log that were not handed over yet, as far as fetching has told.
+    pub(super) lag: AtomicI64,
 }
 
 /// Makes the polling thread look at its commands at once.
@@ -112,6 +114,11 @@ impl PartitionLog {
     /// Says whether the owner takes what comes from now on.
     pub fn set_taking(&self, is_taking: bool) {
         self.held.is_taking.store(is_taking, Ordering::Relaxed);
+    }
+
+    /// Records of the log that were not handed over yet, as far as fetching has told.
+    pub fn lag(&self) -> i64 {
+        self.held.lag.load(Ordering::Relaxed)
     }
 
     /// Says that a chunk's records were taken, so that more may be fetched.

@@ -165,6 +165,7 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         large: None,
         asking: None,
         is_first: true,
+        is_behind: false,
         end: None,
         writing: None,
         writing_since: None,
@@ -221,6 +222,8 @@ struct Former {
     /// Its turn in asking for it.
     asking: Option<Asking>,
     is_first: bool,
+    /// More waits in the log than the open batch holds.
+    is_behind: bool,
     end: Option<(i64, Instant)>,
     writing: Option<Writing>,
     writing_since: Option<Instant>,
@@ -234,6 +237,7 @@ impl Former {
             self.engine.set_prices(&shared.books.current());
         }
         self.engine.tell_time(shared.now());
+        self.is_behind = u64::try_from(reader.lag()).is_ok_and(|lag| lag > self.engine.events());
         let bytes_max = shared.batch_bytes(self.large.is_some());
         while let Some(record) = reader.peek() {
             if self.engine.events() >= shared.batch.events_max || !self.engine.fits(&record) {
@@ -296,9 +300,10 @@ impl Former {
         let (opened, age) = (self.opened?, self.age(shared));
         Some(match &self.large {
             // It waits for its turn: then it grows.
-            None if self.asking.is_some() => opened + age * ROOM_AGES_MAX,
+            None if self.asking.is_some() && self.is_behind => opened + age * ROOM_AGES_MAX,
             // It has waited for its turn, and there is more to read: now is its time to grow.
-            Some((_, since)) if self.end.is_none() => opened.max(*since) + age,
+            Some((_, since)) if self.is_behind => opened.max(*since) + age,
+            // Nearly all is read: nobody is kept waiting for a larger batch.
             _ => opened + age,
         })
     }

@@ -50,6 +50,11 @@ impl Reader {
         self.log.set_taking(is_taking);
     }
 
+    /// Records that wait in the log, as far as fetching has told.
+    pub fn lag(&self) -> i64 {
+        self.log.lag()
+    }
+
     /// Gives an end back that concerns whoever reads on: it is told once only.
     fn untake_end(&mut self, offset: i64) {
         self.end = Some(offset);
