@@ -62,12 +62,14 @@ impl Book {
     ///
     /// Whoever loads a book refuses one with problems; `price` would read an unknown zone as UTC.
     pub fn problems(&self) -> Vec<String> {
-        self.rows
-            .iter()
-            .filter_map(|row| {
-                problem(row).map(|what| format!("version {}, {} `{}`: {what}", row.version, row.kind.as_str(), row.account))
-            })
-            .collect()
+        self.rows.iter().filter_map(Row::problem).collect()
+    }
+}
+
+impl Row {
+    /// What this build cannot work with in this row, for people; see [`Book::problems`].
+    pub fn problem(&self) -> Option<String> {
+        problem(self).map(|what| format!("version {}, {} `{}`: {what}", self.version, self.kind.as_str(), self.account))
     }
 }
 

@@ -144,17 +144,20 @@ struct SessionPrices {
 impl Prices {
     /// Compiles a book.
     pub fn new(book: &Book) -> Self {
-        let mut prices = Self { version: book.version(), ..Self::default() };
-        // By version, so that of two rows for one moment the later version stays.
-        for row in book.rows() {
-            match row.kind {
-                Kind::Account => entry(&mut prices.accounts, &row.account).insert(row.valid_from, Terms::of(row)),
-                Kind::Rate => prices.insert_rate(row),
-                Kind::SessionPrice => prices.insert_session_price(row),
-                Kind::Budget | Kind::Package | Kind::CreditPrice => {}
-            }
-        }
+        let mut prices = Self::default();
+        book.rows().iter().for_each(|row| prices.add(row));
         prices
+    }
+
+    /// Takes one more row. They come by version, so that of two rows for one moment the later version stays.
+    pub fn add(&mut self, row: &Row) {
+        self.version = self.version.max(row.version);
+        match row.kind {
+            Kind::Account => entry(&mut self.accounts, &row.account).insert(row.valid_from, Terms::of(row)),
+            Kind::Rate => self.insert_rate(row),
+            Kind::SessionPrice => self.insert_session_price(row),
+            Kind::Budget | Kind::Package | Kind::CreditPrice => {}
+        }
     }
 
     /// The version of the book.

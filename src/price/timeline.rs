@@ -15,6 +15,9 @@ impl<T> Default for Timeline<T> {
 impl<T> Timeline<T> {
     /// Adds a value that holds from a moment on. A value for the same moment is replaced: the caller adds by version.
     pub(super) fn insert(&mut self, valid_from: Timestamp, value: T) {
+        if self.0.is_empty() {
+            self.0.reserve_exact(1); // most hold one, and there is one for each account
+        }
         match self.0.binary_search_by_key(&valid_from, |(from, _)| *from) {
             Ok(place) => self.0[place].1 = value,
             Err(place) => self.0.insert(place, (valid_from, value)),

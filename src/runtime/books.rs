@@ -20,9 +20,9 @@ pub struct Books {
 }
 
 impl Books {
-    /// Begins with this book, and takes a newer version whenever one appears, looked for every `reload`.
-    pub fn follow(store: Store, first: &Book, reload: Duration, metrics: Arc<Metrics>) -> Self {
-        let first = Arc::new(Prices::new(first));
+    /// Begins with these prices, and takes a newer version whenever one appears, looked for every `reload`.
+    pub fn follow(store: Store, first: Prices, reload: Duration, metrics: Arc<Metrics>) -> Self {
+        let first = Arc::new(first);
         metrics.price_book_version.set(i64::try_from(first.version()).unwrap_or(i64::MAX));
         let (sender, newest) = watch::channel(first);
         tokio::spawn(async move {
@@ -67,9 +67,9 @@ async fn look(store: &Store, known: u64) -> Result<Option<Prices>, Error> {
     if store.price_book_version().await? == known {
         return Ok(None);
     }
-    let book = store.book().await?;
-    refuse_problems(&book)?;
-    Ok(Some(Prices::new(&book)))
+    let (prices, problems) = store.prices().await?;
+    refuse(&problems)?;
+    Ok(Some(prices))
 }
 
 /// Refuses a book that this build would read wrongly.
@@ -77,7 +77,15 @@ async fn look(store: &Store, known: u64) -> Result<Option<Prices>, Error> {
 /// # Errors
 /// What is wrong with it, and the way out.
 pub fn refuse_problems(book: &Book) -> Result<(), Error> {
-    match book.problems().as_slice() {
+    refuse(&book.problems())
+}
+
+/// The same of problems that are known.
+///
+/// # Errors
+/// As there.
+pub(super) fn refuse(problems: &[String]) -> Result<(), Error> {
+    match problems {
         [] => Ok(()),
         [problem, rest @ ..] => {
             let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };

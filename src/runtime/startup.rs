@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::balances::Touched;
-use super::books::{Books, refuse_problems};
+use super::books::{Books, refuse};
 use super::clock;
 use super::key::{self, KeyError};
 use super::room::Room;
@@ -132,9 +132,9 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         wait_for_topic(&publisher, topic, &config.kafka).await?;
     }
     let expire_by_time = options.fixed_topic_id.is_none() && append_time(&client, &config.kafka.topic).await;
-    let book = patiently("ClickHouse", || store.book()).await?;
-    refuse_problems(&book)?;
-    let books = Books::follow(store.clone(), &book, config.price_book.reload.get(), Arc::clone(&metrics));
+    let (prices, problems) = patiently("ClickHouse", || store.prices()).await?;
+    refuse(&problems)?;
+    let books = Books::follow(store.clone(), prices, config.price_book.reload.get(), Arc::clone(&metrics));
     let rules = rules(config, key, expire_by_time);
     let shared = Shared {
         tables: Arc::new(store.clone()),

@@ -3,9 +3,11 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::rows::RowStream;
 use super::{ACCOUNTS_MAX, Error, Store, Unique, quoted};
 use crate::book::Book;
 use crate::model::Timestamp;
+use crate::price::Prices;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Setting {
@@ -84,6 +86,23 @@ impl Store {
     /// See [`Error`].
     pub async fn book(&self) -> Result<Book, Error> {
         Ok(Book::from_rows(self.price_book(crate::book::COLUMNS).await?))
+    }
+
+    /// What the price book makes of prices, row by row, so that a book of a million accounts is never held whole; and what this build cannot work
+    /// with in it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn prices(&self) -> Result<(Prices, Vec<String>), Error> {
+        let sql =
+            format!("SELECT {} FROM price_book ORDER BY version SETTINGS date_time_output_format = 'simple'", crate::book::COLUMNS);
+        let mut rows = RowStream::<crate::book::Row>::open(self, &sql, &[]).await?;
+        let (mut prices, mut problems) = (Prices::default(), Vec::new());
+        while let Some(row) = rows.next().await? {
+            problems.extend(row.problem());
+            prices.add(&row);
+        }
+        Ok((prices, problems))
     }
 
     /// The newest version of the price book; 0 when nothing was ever applied. Cheap: asked every few seconds.
