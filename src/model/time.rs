@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDate, Offset, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, SecondsFormat, TimeZone, Utc};
 use chrono_tz::Tz;
 
 use super::rfc3339;
@@ -166,6 +166,11 @@ impl Zone {
     }
 
     /// How many seconds the zone's clock is ahead of UTC at a moment in seconds.
+    /// Date and time on this zone's clocks, for people; `None` beyond chrono's years.
+    pub fn date_time(self, at: Timestamp) -> Option<NaiveDateTime> {
+        at.to_chrono().map(|time| time.with_timezone(&self.0).naive_local())
+    }
+
     pub(super) fn offset(self, seconds: i64) -> i32 {
         let time = self.0.timestamp_opt(seconds, 0).single(); // never ambiguous: from UTC
         time.map_or(0, |time| time.offset().fix().local_minus_utc())
