@@ -44,6 +44,13 @@ pub mod runtime;
 /// Credits: entries that add or take, and the balance as a fold of them and of usage.
 pub mod ledger;
 
+/// Who is to be told that credits come to an end, once.
+pub mod budget;
+
+/// What they are told, and the mail that tells it.
+#[cfg(feature = "service")]
+pub mod notify;
+
 /// Metrics, logs, health.
 #[cfg(feature = "service")]
 pub mod telemetry;
