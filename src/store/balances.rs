@@ -27,6 +27,7 @@ pub struct AccountBalance {
 pub struct MarkedBalance {
     /// Whose.
     pub account: String,
+    credited: String,
     balance: String,
     low_balance: String,
     has_low_balance: u8,
@@ -39,6 +40,14 @@ impl MarkedBalance {
     /// An amount that does not fit.
     pub fn balance(&self) -> Result<Credits, Error> {
         self.amount(&self.balance)
+    }
+
+    /// All entries, less what expired.
+    ///
+    /// # Errors
+    /// An amount that does not fit.
+    pub fn credited(&self) -> Result<Credits, Error> {
+        self.amount(&self.credited)
     }
 
     /// The account's `low_balance`, if it has one.
@@ -60,7 +69,7 @@ pub const ACCOUNTS_MAX: usize = 500;
 
 fn marked(view: &str, which: &str) -> String {
     format!(
-        "SELECT b.account AS account, b.balance AS balance, a.low AS low_balance, a.has_low AS has_low_balance FROM {view} AS b
+        "SELECT b.account AS account, b.credited AS credited, b.balance AS balance, a.low AS low_balance, a.has_low AS has_low_balance FROM {view} AS b
          LEFT JOIN (
            SELECT account, argMax(r.low_balance, (valid_from, version)) AS low, argMax(r.has_low_balance, (valid_from, version)) AS has_low
            FROM accounts AS r WHERE valid_from <= now64(3) GROUP BY account

@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 4, name: "log_ends", compatible: true, sql: include_str!("migrations/0004_log_ends.sql") },
     Migration { number: 5, name: "given", compatible: true, sql: include_str!("migrations/0005_given.sql") },
     Migration { number: 6, name: "session_folds", compatible: true, sql: include_str!("migrations/0006_session_folds.sql") },
+    Migration { number: 7, name: "alerts", compatible: true, sql: include_str!("migrations/0007_alerts.sql") },
 ];
 
 const VIEWS: &[&str] = &[
@@ -32,6 +33,7 @@ const VIEWS: &[&str] = &[
     include_str!("views/03_costs.sql"),
     include_str!("views/04_conservation.sql"),
     include_str!("views/05_balances.sql"),
+    include_str!("views/06_budgets.sql"),
 ];
 
 /// The number under which views are recorded.

@@ -6,6 +6,7 @@
 //! Absent on purpose: clocks (moments are given), the layout of a batch's blocks (`sink`), decisions (`runtime`).
 
 mod adjustments;
+mod alerts;
 mod balances;
 mod client;
 mod error;
@@ -34,6 +35,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 pub use adjustments::{LoggedStream, Metered, Posting, Span};
+pub use alerts::{
+    AlertRow, BudgetStatus, Contact, MailStep, NewestBatch, OpenMail, Part, RejectedUsage, Risen, Spike, UNKNOWN, UnpricedUsage,
+};
 pub use balances::{ACCOUNTS_MAX, AccountBalance, AccountEntries, MarkedBalance};
 pub use error::{Disposition, Error};
 pub use evidence::{BatchRow, Proof, Range};
