@@ -58,6 +58,12 @@ pub(super) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
+    /// Shows what was told about budgets and balances and why, and sends a mail to try it
+    #[command(
+        after_help = "Example:\n  farebox alerts list --account acme\n  farebox alerts why acme-monthly\n  farebox alerts preview threshold --to mail.html\n\n\
+                            docs/alerts.md tells when which alert is told."
+    )]
+    Alerts(AlertsVerb),
     /// Reads events from Kafka and writes what they cost into ClickHouse, until it is stopped
     #[command(
         after_help = "Example:\n  farebox run --config farebox.toml\n\nCtrl-C or SIGTERM: it finishes what it holds, within shutdown.drain."
@@ -361,6 +367,60 @@ impl Rerate {
     pub(super) fn refusal(&self) -> Option<String> {
         Days { from: Some(self.from), to: Some(self.to) }.refusal()
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AlertsVerb {
+    #[command(subcommand)]
+    pub(super) verb: AlertsVerbs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AlertsVerbs {
+    /// The newest hundred, the newest first
+    List {
+        /// Of one account alone
+        #[arg(long)]
+        account: Option<String>,
+    },
+    /// What was said, and what became of each mail
+    Show {
+        /// As `list` prints it
+        id: String,
+    },
+    /// How a budget stands, and why each of its thresholds was told or not
+    Why {
+        /// Its id
+        budget: String,
+        /// Whose; without it, of every account that has one of that id
+        #[arg(long)]
+        account: Option<String>,
+    },
+    /// Sends one mail now, to see that it arrives
+    Test {
+        /// One address
+        #[arg(long, value_name = "ADDRESS")]
+        to: String,
+    },
+    /// Holds mails about an account, or one of its budgets, for a while
+    Mute {
+        /// Whose
+        account: String,
+        /// This budget alone
+        #[arg(long)]
+        budget: Option<String>,
+        /// For how long: 7d, 12h; 0s ends it
+        #[arg(long = "for", value_name = "DURATION", default_value = "7d", value_parser = Duration::parse)]
+        lasts: Duration,
+    },
+    /// Writes what a mail looks like, with invented figures
+    Preview {
+        /// threshold, forecast, low_balance, exhausted, spike, rejected, unpriced, guard, canary, test
+        kind: String,
+        /// A file: .html shows in a browser, anything else is a whole message
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,7 @@
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 not understood, 78 mended by editing
 //! the configuration. Every error is printed once, with its causes, as one sentence: what, why, what to do.
 
+mod alerts;
 pub(crate) mod aligned;
 mod alive;
 mod apply;
@@ -98,6 +99,7 @@ fn perform(args: Args) -> anyhow::Result<()> {
         Verb::Tail(options) => asynchronous(tail::tail(config, options, format)),
         Verb::Demo(options) => asynchronous(crate::demo::run(&config, shown(&options))),
         Verb::Usage(options) => asynchronous(usage::usage(config, options, format)),
+        Verb::Alerts(options) => asynchronous(alerts::alerts(config, options.verb, format)),
         Verb::Credits(options) => asynchronous(credits::credits(config, options.verb, format)),
         Verb::Rerate(options) => asynchronous(rerate::rerate(config, options, format)),
         Verb::Recover(options) => asynchronous(recover::recover(config, options, format)),

@@ -4,6 +4,8 @@
 //! (`partition`): it decides where to begin (`begin`), forms batches with the engine and has them written (`write`).
 //! Holds: every step of `docs/exactly-once.md`, in its order. Absent on purpose: what an event means, what it costs, SQL.
 
+/// Who is told that credits come to an end.
+pub mod alerts;
 mod allocator;
 mod balances;
 mod begin;
@@ -48,6 +50,7 @@ use crate::config::Config;
 use crate::source::kafka::Handle;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use alerts::Alerts;
 use balances::Balances;
 use leader::Leader;
 use startup::Opened;
@@ -95,6 +98,14 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         topic,
         shared: Arc::clone(&shared),
     });
+    let alerts = Alerts {
+        store: store.clone(),
+        touched: Arc::clone(&shared.spending),
+        progress: Arc::clone(&shared.progress),
+        metrics: Arc::clone(&metrics),
+        telling: startup::telling(config),
+    };
+    let mailer = startup::mailer(config, &store, &shared)?;
     let connect = |on_revoke| {
         let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
         let asked = Asked { consumer: Arc::clone(&consumer), publisher, topic: Arc::clone(&shared.topic), fixed_topic_id };
@@ -114,6 +125,7 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     let gauges = tokio::spawn(show_gauges(Arc::clone(&shared), Arc::clone(&metrics)));
     let leader = tokio::spawn(leader.work(config.leader.interval.get()));
     let balances = balances.map(|balances| tokio::spawn(balances.work()));
+    let (alerts, mailer) = (tokio::spawn(alerts.work()), tokio::spawn(mailer.work()));
     let watch = tokio::spawn(watch_store(store, Arc::clone(&shared)));
     tokio::select! {
         () = stop => {
@@ -131,6 +143,8 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
     if let Some(balances) = balances {
         balances.abort();
     }
+    alerts.abort();
+    mailer.abort();
     watch.abort();
     let failed = end.borrow().as_ref().and_then(|outcome| outcome.as_ref().err().cloned());
     match (failed, outcome) {

@@ -172,7 +172,9 @@ async fn consume(reader: &mut Reader, begun: Begun, shared: &Arc<Shared>) -> End
         writing_bytes: 0,
     };
     let mut drain = shared.drain.clone();
-    shared.touched.all(); // who owned it before may not have come to it
+    // Who owned it before may not have come to it.
+    shared.touched.all();
+    shared.spending.all();
     info!(partition = reader.link().partition(), from = former.engine.next(), "reading");
     loop {
         let draining = *drain.borrow_and_update();

@@ -97,6 +97,8 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     /// Whose balance may have changed.
     pub touched: Arc<Touched>,
+    /// Whose budgets may have changed.
+    pub spending: Arc<Touched>,
     /// Becomes true when the service is to end.
     pub drain: watch::Receiver<bool>,
 }

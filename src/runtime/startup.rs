@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::alerts::{Mailer, Telling};
 use super::balances::Touched;
 use super::books::{Books, refuse};
 use super::clock;
@@ -20,6 +21,7 @@ use super::room::Room;
 use super::shared::{BatchLimits, Keep, Shared};
 use super::world::SystemClock;
 use crate::config::{self, Config};
+use crate::notify::Smtp;
 use crate::publish::{Publisher, TopicSeen, has_append_time};
 use crate::source::kafka;
 use crate::store::{self, Disposition, SchemaStatus, Store};
@@ -158,6 +160,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         owned: Arc::new(AtomicUsize::new(0)),
         progress: Arc::default(),
         touched: Arc::new(config.kafka.balances_topic.as_ref().map_or_else(Touched::default, |_| Touched::collecting())),
+        spending: Arc::new(Touched::collecting()),
         drain: watch::channel(false).1,
     };
     Ok(Opened { shared, client: consumer(&client, config), store, publisher, metrics, health })
@@ -256,6 +259,39 @@ async fn listen(config: &Config, metrics: &Arc<Metrics>, health: &Arc<Health>) -
         }
     });
     Ok(())
+}
+
+/// What telling needs of the configuration.
+pub fn telling(config: &Config) -> Telling {
+    Telling {
+        from: config.smtp.from.clone(),
+        operators: config.alerts.operator_emails.clone(),
+        mails_per_day_max: config.alerts.mails_per_day_max,
+        topic: config.kafka.topic.clone(),
+        canary: config.alerts.canary.get(),
+    }
+}
+
+/// Whoever sends what the outbox holds.
+///
+/// # Errors
+/// A setting of [smtp] that no delivery can work with.
+pub fn mailer(config: &Config, store: &Store, shared: &Shared) -> Result<Mailer, Error> {
+    let smtp = Smtp::new(&config.smtp).map_err(|error| Error::Configuration(error.to_string()))?;
+    let mut process = [0; 8];
+    getrandom::fill(&mut process).map_err(|error| Error::Failed(format!("no randomness: {error}")))?;
+    Ok(Mailer {
+        store: store.clone(),
+        smtp,
+        progress: Arc::clone(&shared.progress),
+        metrics: Arc::clone(&shared.metrics),
+        from: config.smtp.from.clone(),
+        reply_to: config.smtp.reply_to.clone(),
+        console: config.http.public_url.clone(),
+        timeout: config.smtp.timeout.get(),
+        retry_for: config.alerts.retry_for.get(),
+        process: format!("{:016x}", u64::from_le_bytes(process)),
+    })
 }
 
 /// Asks until there is an answer that waiting cannot mend: one line when it begins, one when it ends.

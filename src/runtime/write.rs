@@ -66,7 +66,7 @@ pub async fn write_promised(
     let stamp = Stamp { from: batch.from, to: batch.to, price_version: intent.price_version, written_at: intent.time };
     let Batch { rows, tally, received, record_time_max, .. } = batch;
     let (counts, digest) = (rows.counts, rows.digest);
-    let accounts = shared.touched.is_collecting().then(|| rows.accounts());
+    let accounts = [&shared.touched, &shared.spending].iter().any(|touched| touched.is_collecting()).then(|| rows.accounts());
     let mut blocks = converted(rows, origin, &stamp);
     if shared.keep.usage_log_days == 0 {
         blocks.retain(|block| block.table != Table::UsageLog);
@@ -75,7 +75,9 @@ pub async fn write_promised(
     written.insert_all(shared, in_doubt).await?;
     insert_batches_row(shared, origin, &stamp, &batch_row(intent, record_time_max)).await?;
     shared.metrics.count_batch(counts, &tally);
-    shared.touched.accounts(accounts.iter().flatten().map(|account| &**account));
+    for touched in [&shared.touched, &shared.spending] {
+        touched.accounts(accounts.iter().flatten().map(|account| &**account));
+    }
     Ok(stamp.to)
 }
 

@@ -14,14 +14,19 @@ use prometheus::{
 };
 
 use crate::aggregate::Counts;
+use crate::budget;
 use crate::engine::Tally;
 use crate::engine::assignment::StopKind;
 use crate::model::{Reason, Timestamp};
+use crate::notify::outbox;
 
 const NAMESPACE: &str = "farebox";
 const TABLES: [&str; 5] = ["usage_log", "session_users", "usage_hourly", "rejected_events", "batches"];
 // From a small insert (10 ms) to the default timeout (60 s).
 const INSERT_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+
+// From the event to the mail server's answer: seconds when all is well, a day when mails are retried.
+const MAIL_SECONDS: [f64; 10] = [1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
 
 /// A closed set of label values.
 macro_rules! labels {
@@ -121,6 +126,12 @@ pub struct Metrics {
     pub balances_published: IntCounter,
     /// `farebox_balances_waiting_seconds`
     pub balances_waiting_seconds: Gauge,
+    alerts: [IntCounter; budget::Kind::ALL.len()],
+    mails: [IntCounter; outbox::State::ALL.len()],
+    /// `farebox_mails_waiting`
+    pub mails_waiting: IntGauge,
+    /// `farebox_mail_duration_seconds`
+    pub mail_seconds: Histogram,
     /// `farebox_partitions_assigned`
     pub partitions_assigned: IntGauge,
     /// `farebox_partitions_stopped`
@@ -181,6 +192,15 @@ impl Metrics {
         let build = IntGaugeVec::new(opts("build_info", "1, with the version that runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         declare.add(&build)?;
+        let mail_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "mail_duration_seconds",
+                "From an event to the acceptance of the mail that it caused, at the first attempt.",
+            )
+            .namespace(NAMESPACE)
+            .buckets(MAIL_SECONDS.to_vec()),
+        )?;
+        declare.add(&mail_seconds)?;
         // These keep the names that every Prometheus client gives them.
         #[cfg(target_os = "linux")]
         declare.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -214,6 +234,21 @@ impl Metrics {
                 "balances_waiting_seconds",
                 "For how long the oldest balance that may have changed waits to be published.",
             )?,
+            alerts: declare.counters(
+                "alerts_total",
+                "Alerts told for the first time, by what they are about.",
+                "kind",
+                budget::Kind::ALL.map(budget::Kind::as_str),
+            )?,
+            mails: declare.counters(
+                "mail_steps_total",
+                "Ends of attempts to send a mail, by the state it is in then.",
+                "state",
+                outbox::State::ALL.map(outbox::State::as_str),
+            )?,
+            mails_waiting: declare
+                .gauge("mails_waiting", "Mails in the outbox that are not done; of the instance that sends them.")?,
+            mail_seconds: mail_seconds.clone(),
             partitions_assigned: declare.gauge("partitions_assigned", "Partitions that this instance owns.")?,
             partitions_stopped: declare
                 .gauge("partitions_stopped", "Partitions that this instance owns and a guard has stopped.")?,
@@ -255,6 +290,16 @@ impl Metrics {
     /// Partitions stopped by this guard.
     pub fn guard(&self, kind: StopKind) -> &IntCounter {
         &self.guards[position(&StopKind::ALL, kind)]
+    }
+
+    /// Alerts of this kind.
+    pub fn alert(&self, kind: budget::Kind) -> &IntCounter {
+        &self.alerts[position(&budget::Kind::ALL, kind)]
+    }
+
+    /// Attempts to send a mail that left it in this state.
+    pub fn mail(&self, state: outbox::State) -> &IntCounter {
+        &self.mails[position(&outbox::State::ALL, state)]
     }
 
     /// Alarms of this kind.

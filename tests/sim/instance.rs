@@ -77,6 +77,7 @@ impl Instance {
             owned: Arc::new(AtomicUsize::new(0)),
             progress: Arc::<Progress>::default(),
             touched: Arc::default(),
+            spending: Arc::default(),
             drain: draining,
         };
         let planted = setting.planted;

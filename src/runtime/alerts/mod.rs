@@ -1,0 +1,249 @@
+//! Who is told that credits come to an end: after each batch for its accounts, and by the leader for all of them.
+//!
+//! What is due is decided by [`budget`](crate::budget) from what ClickHouse says; what was told is a row there, so nobody tells it twice, whoever
+//! evaluates. Holds: metering never waits for it; an account stays due until it was looked at; a mail is in the outbox before its alert is a row, so
+//! that a crash in between is told again under the same name, and not forgotten.
+
+mod canary;
+mod mailer;
+mod notices;
+mod scheduled;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::balances::Touched;
+use super::clock;
+use super::progress::Progress;
+use crate::budget::{self, Account, Alert, Budget, Kind, Known};
+use crate::model::{Credits, Day, Timestamp};
+use crate::notify::outbox::State;
+use crate::notify::{Notice, message_id, thread_id};
+use crate::store::{AlertRow, BudgetStatus, MailStep, Store};
+use crate::telemetry::Metrics;
+pub use mailer::Mailer;
+
+/// How often what is due is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// A turn rests for so many times as long as the one before took, so that ClickHouse has time for others.
+const RESTS: u32 = 3;
+/// How often it is asked who has budgets or credits.
+const WATCHED_EVERY: Duration = Duration::from_secs(10);
+/// How often the leader looks at all of them: a period that begins, prices, entries, what was rated again.
+const ALL_EVERY: Duration = Duration::from_secs(30);
+/// How many accounts are asked for at a time.
+const ACCOUNTS_AT_A_TIME: usize = 200;
+/// Alerts of periods that began before so many days are not asked for: no period is longer.
+const PERIOD_DAYS_MAX: i64 = 40;
+const DAY_MS: i64 = 86_400_000;
+
+/// What telling needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    /// Who writes.
+    pub from: String,
+    /// Who runs the installation.
+    pub operators: Vec<String>,
+    /// Mails of an account and day.
+    pub mails_per_day_max: u32,
+    /// The events topic.
+    pub topic: String,
+    /// How often the operators get a mail that says that mails arrive.
+    pub canary: Duration,
+}
+
+/// What evaluating needs.
+pub struct Alerts {
+    /// ClickHouse.
+    pub store: Store,
+    /// Accounts of which something changed.
+    pub touched: Arc<Touched>,
+    /// Whether we lead.
+    pub progress: Arc<Progress>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// To whom, from whom, how often.
+    pub telling: Telling,
+}
+
+/// What it remembers from turn to turn.
+#[derive(Default)]
+struct Memory {
+    watched: BTreeSet<String>,
+    watched_at: Option<Instant>,
+    scheduled_at: Option<Instant>,
+    failure: Option<String>,
+}
+
+impl Alerts {
+    /// Looks at what is due, for ever.
+    pub async fn work(self) {
+        let mut memory = Memory::default();
+        loop {
+            let began = Instant::now();
+            let failure = self.turn(&mut memory).await.err().map(|error| format!("{error:#}"));
+            // Once for each reason, not every second.
+            if failure != memory.failure
+                && let Some(error) = &failure
+            {
+                warn!(error, "budgets are not looked at; what is due stays due, and metering goes on");
+            }
+            memory.failure = failure;
+            sleep(EVERY.max(began.elapsed() * RESTS)).await;
+        }
+    }
+
+    async fn turn(&self, memory: &mut Memory) -> anyhow::Result<()> {
+        let is_over = |at: Option<Instant>, every: Duration| at.is_none_or(|at| at.elapsed() >= every);
+        if is_over(memory.watched_at, WATCHED_EVERY) {
+            memory.watched = self.store.watched_accounts().await?.into_iter().collect();
+            memory.watched_at = Some(Instant::now());
+        }
+        let is_turn = self.progress.leads() && is_over(memory.scheduled_at, ALL_EVERY);
+        let due = self.touched.take();
+        let is_all = due.all || is_turn;
+        let accounts: Vec<&str> =
+            memory.watched.iter().map(String::as_str).filter(|account| is_all || due.accounts.contains(*account)).collect();
+        let looked = self.look(&accounts, clock::now()).await;
+        if looked.is_err() {
+            self.touched.put_back(due);
+        }
+        looked?;
+        if is_turn {
+            self.scheduled(clock::now()).await?;
+            memory.scheduled_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Evaluates these accounts at a moment.
+    ///
+    /// # Errors
+    /// ClickHouse cannot be asked; what was not told stays due.
+    pub async fn look(&self, accounts: &[&str], now: Timestamp) -> anyhow::Result<()> {
+        for some in accounts.chunks(ACCOUNTS_AT_A_TIME) {
+            let since = Day::from_epoch_days(now.millis() / DAY_MS - PERIOD_DAYS_MAX).to_string();
+            let (statuses, told, balances) = tokio::try_join!(
+                self.store.budget_status(some, now),
+                self.store.alerts_of(some, &since),
+                self.store.marked_balances(some),
+            )?;
+            let ids: BTreeSet<String> = told.iter().map(|row| row.id.clone()).collect();
+            for status in &statuses {
+                let due = budget::due_of_budget(&of_status(status)?, &ids);
+                if !due.is_empty() {
+                    let notice = self.notice_of_budget(status, now).await?;
+                    self.tell(&due, &notice, &status.emails, now).await?;
+                }
+            }
+            let last = last_of_balances(&told);
+            for row in &balances {
+                let account = Account {
+                    account: row.account.clone(),
+                    credited: row.credited()?,
+                    balance: row.balance()?,
+                    low_balance: row.low_balance()?,
+                };
+                let known = last.get(row.account.as_str()).map_or(&[][..], Vec::as_slice);
+                if let Some(alert) = budget::due_of_account(&account, known, &ids) {
+                    let (notice, emails) = self.notice_of_balance(&account, &alert, now).await?;
+                    self.tell(&[alert], &notice, &emails, now).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the mails into the outbox, then the alerts into their table.
+    async fn tell(&self, due: &[Alert], notice: &Notice, emails: &[String], now: Timestamp) -> anyhow::Result<()> {
+        for alert in due.iter().filter(|alert| alert.is_mailed) {
+            let notice = Notice { kind: alert.kind, threshold: alert.threshold, limit: alert.limit, ..notice.clone() };
+            let evidence = serde_json::to_string(&notice)?;
+            for recipient in emails {
+                self.add_mail(&alert.id, recipient, &notice, &evidence, now).await?;
+            }
+        }
+        for alert in due {
+            let evidence = Notice { kind: alert.kind, threshold: alert.threshold, limit: alert.limit, ..notice.clone() };
+            let row = AlertRow {
+                id: alert.id.clone(),
+                kind: alert.kind.to_string(),
+                account: notice.account.clone(),
+                budget: notice.budget.clone(),
+                period_start: if notice.period_start.is_empty() { "1970-01-01".to_owned() } else { notice.period_start.clone() },
+                threshold: alert.threshold,
+                limit: alert.limit.to_string(),
+                created_at: now,
+                evidence: serde_json::to_string(&evidence)?,
+            };
+            if self.store.add_alert(&row).await? {
+                self.metrics.alert(alert.kind).inc();
+                info!(kind = alert.kind.as_str(), threshold = alert.threshold, "an alert");
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_mail(&self, alert: &str, recipient: &str, notice: &Notice, evidence: &str, now: Timestamp) -> anyhow::Result<()> {
+        let Notice { account, budget, period_start, .. } = notice;
+        let day_began = now.plus_millis(-now.millis().rem_euclid(DAY_MS));
+        let (state, detail) = if self.store.is_muted(account, budget, now).await? {
+            (State::Held, "muted")
+        } else if notice.kind != Kind::Canary
+            && self.store.mails_since(account, day_began).await? >= u64::from(self.telling.mails_per_day_max)
+        {
+            (State::Held, "more than alerts.mails_per_day_max today: `farebox alerts list` shows it")
+        } else {
+            (State::Pending, "")
+        };
+        let step = MailStep {
+            mail: message_id(alert, recipient, &self.telling.from),
+            step: 0,
+            state: state.as_str().to_owned(),
+            alert: alert.to_owned(),
+            account: account.clone(),
+            recipient: recipient.to_owned(),
+            at: now,
+            next_at: now,
+            reply_to: thread_id(account, budget, period_start, recipient, &self.telling.from),
+            evidence: evidence.to_owned(),
+            detail: detail.to_owned(),
+            by: String::new(),
+        };
+        self.store.add_mail_step(&step).await?;
+        Ok(())
+    }
+}
+
+/// What the pure part needs of a row.
+pub(crate) fn of_status(status: &BudgetStatus) -> anyhow::Result<Budget> {
+    Ok(Budget {
+        account: status.account.clone(),
+        budget: status.budget.clone(),
+        period_start: Day::from_date(status.period_start.parse()?),
+        limit: status.amount(&status.limit)?,
+        spent: status.amount(&status.spent)?,
+        projected: status.amount(&status.projected)?,
+        thresholds: status.thresholds.clone(),
+        forecast: status.forecast != 0,
+        elapsed_seconds: status.elapsed_seconds,
+        period_seconds: status.period_seconds,
+    })
+}
+
+/// What was told of each account's balance last; the rows come in the order of their making.
+fn last_of_balances(told: &[AlertRow]) -> BTreeMap<&str, Vec<Known>> {
+    let mut last: BTreeMap<&str, Vec<Known>> = BTreeMap::new();
+    for row in told {
+        let Some(kind @ (Kind::LowBalance | Kind::Exhausted)) = Kind::named(&row.kind) else { continue };
+        let Ok(notice) = serde_json::from_str::<Notice>(&row.evidence) else { continue };
+        let known = last.entry(&row.account).or_default();
+        known.retain(|other| other.kind != kind);
+        known.push(Known { kind, limit: Credits::parse_sum(&row.limit).unwrap_or(notice.limit), used: notice.spent });
+    }
+    last
+}
