@@ -25,8 +25,8 @@ demo:
 # One profile for all of it, so that every dependency is built once and the tests run the binary that is shipped.
 # First the pure part alone: it must build without anything that touches the world.
 test:
-	@tools/need $(BUILD_TOOLS) java mvn npm setpriv
-	@tools/fetch clickhouse kafka
+	@tools/need $(BUILD_TOOLS) java mvn npm python3 setpriv
+	@tools/fetch clickhouse kafka smtp
 	$(CARGO) fmt --check
 	$(CARGO) test --release --locked --lib --no-default-features
 	$(CARGO) test --release --locked
@@ -70,7 +70,7 @@ bench-parts:
 	@CARGO="$(CARGO)" tools/bench-parts docs/speed-parts.md
 
 fetch:
-	@tools/need java mvn npm
-	@tools/fetch clickhouse kafka
+	@tools/need java mvn npm python3
+	@tools/fetch clickhouse kafka smtp
 
 .PHONY: help demo test lint fetch torture faults bench bench-reads bench-parts

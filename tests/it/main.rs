@@ -1,6 +1,7 @@
 //! Everything that needs real servers: Kafka from its jars, ClickHouse embedded. `make fetch` brings both.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod alerts;
 mod bad_days;
 mod balances;
 mod cli;

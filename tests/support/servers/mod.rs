@@ -10,6 +10,7 @@ mod clickhouse;
 pub mod installation;
 mod kafka;
 pub mod process;
+mod smtp;
 
 use std::fmt::Display;
 use std::fs;
@@ -26,6 +27,7 @@ pub use clickhouse::ClickHouse;
 pub use installation::{Farebox, Instance, Output};
 pub use kafka::{Client, Cluster, Committed, Kafka, Message, Read as KafkaRecord, fast_java};
 pub use process::Process;
+pub use smtp::{Arrived, Mails};
 
 /// How long things may take that take a second on an idle machine: two busy cores make it ten.
 pub const SOON: Duration = Duration::from_secs(60);
