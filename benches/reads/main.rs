@@ -85,6 +85,11 @@ fn main() {
     for view in ["balances", "unexpired_balances"] {
         measure(&format!("`{view}`, all accounts"), &format!("SELECT * FROM {{db}}.{view}"));
     }
+    let thousand: Vec<String> = (1..=1_000).map(|number| format!("'load-{number}'")).collect();
+    let of = format!("now = toDateTime64('2026-03-31 12:00:00', 3, 'UTC'), accounts = [{}]", thousand.join(","));
+    measure("budgets of 1 000 accounts, the large ones", &format!("SELECT * FROM {{db}}.budget_status_at({of})"));
+    let of = "now = toDateTime64('2026-03-31 12:00:00', 3, 'UTC'), accounts = ['load-77777']";
+    measure("the budget of a small account", &format!("SELECT * FROM {{db}}.budget_status_at({of})"));
     measure(
         "`monthly_usage`, all accounts, a month",
         "SELECT category, sum(cost) FROM {db}.monthly_usage WHERE month = '2026-03-01' GROUP BY category",
@@ -117,6 +122,9 @@ fn fill(ask: &dyn Fn(&str) -> String, events: u64) {
     ask(
         "INSERT INTO {db}.price_book (version, kind, account, platform, unit_session_cost) VALUES (1, 'session_price', '*', '*', 0.2)",
     );
+    ask(&format!(
+        "INSERT INTO {{db}}.price_book (version, kind, account, id, period, `limit`, thresholds) SELECT 1, 'budget', account, 'monthly', 'month', 1000, [50, 80, 100] FROM ({accounts})"
+    ));
     ask(&format!(
         "INSERT INTO {{db}}.credit_ledger (account, id, kind, amount, day, created_at) SELECT account, concat('order-', toString(n)), 'grant', 1000, \
          '2026-01-01', now64(3) FROM ({accounts}) ARRAY JOIN range(3) AS n"

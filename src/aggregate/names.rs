@@ -67,6 +67,7 @@ impl Names {
     }
 
     /// How many names.
+    #[cfg(feature = "service")] // only `sink` asks
     pub fn len(&self) -> usize {
         self.texts.len()
     }

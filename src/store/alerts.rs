@@ -136,8 +136,6 @@ pub struct OpenMail {
     pub created_at: Timestamp,
     /// What the mail refers to.
     pub reply_to: String,
-    /// What it says, as JSON.
-    pub evidence: String,
     /// Attempts that failed without a delivery.
     pub failures: u32,
     /// Attempts of which nobody knows.
@@ -258,20 +256,47 @@ impl Store {
         Ok(stands == Unique::Ours)
     }
 
-    /// Mails that are pending or being sent, the oldest first.
+    /// Mails that are being sent, or are pending and due at a moment, those first that have waited longest; not more than `limit`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn open_mails(&self) -> Result<Vec<OpenMail>, Error> {
+    pub async fn due_mails(&self, now: Timestamp, limit: u32) -> Result<Vec<OpenMail>, Error> {
         let sql = format!(
             "SELECT mail, max(o.step) AS step, argMax(o.state, o.step) AS state, any(o.alert) AS alert, any(o.account) AS account, \
              any(o.recipient) AS recipient, argMax(o.at, o.step) AS at, argMax(o.next_at, o.step) AS next_at, min(o.at) AS created_at, any(o.reply_to) AS reply_to, \
-             argMin(o.evidence, o.step) AS evidence, \
              toUInt32(countIf(o.state = 'pending' AND o.step > 0 AND NOT startsWith(o.detail, '{UNKNOWN}'))) AS failures, \
              toUInt32(countIf(startsWith(o.detail, '{UNKNOWN}'))) AS unknowns \
-             FROM mail_outbox AS o GROUP BY mail HAVING state IN ('pending', 'sending') ORDER BY created_at, mail"
+             FROM mail_outbox AS o GROUP BY mail \
+             HAVING state = 'sending' OR (state = 'pending' AND next_at <= toDateTime64({{now:String}}, 3, 'UTC')) ORDER BY next_at, mail LIMIT {{limit:UInt32}}"
         );
-        self.rows(&sql, &[]).await
+        self.rows(&sql, &[("now", &text(now)), ("limit", &limit.to_string())]).await
+    }
+
+    /// How many mails are pending or being sent.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn open_mails(&self) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            open: u64,
+        }
+        let sql = "SELECT count() AS open FROM (SELECT argMax(o.state, o.step) AS state FROM mail_outbox AS o GROUP BY mail) \
+                   WHERE state IN ('pending', 'sending')";
+        self.row(sql, &[]).await.map(|row: Row| row.open)
+    }
+
+    /// What a mail says, as JSON; asked when it is sent, since it is longer than all the rest of it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn evidence_of_mail(&self, mail: &str) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            evidence: String,
+        }
+        let sql = "SELECT evidence FROM mail_outbox WHERE mail = {mail:String} AND step = 0 LIMIT 1";
+        self.row(sql, &[("mail", mail)]).await.map(|row: Row| row.evidence)
     }
 
     /// The steps of the mails of an alert, in order.

@@ -18,6 +18,8 @@ use crate::telemetry::Metrics;
 const EVERY: Duration = Duration::from_secs(1);
 /// How many mails are on their way at a time.
 const AT_A_TIME: usize = 8;
+/// How many are looked at in one turn: after an outage thousands may be due.
+const A_TURN: u32 = 500;
 
 /// What sending needs.
 #[derive(Clone)]
@@ -68,14 +70,14 @@ impl Mailer {
     /// # Errors
     /// ClickHouse cannot be asked; what was not sent stays in the outbox.
     pub async fn turn(&self, now: impl Fn() -> Timestamp + Copy + Send + 'static) -> anyhow::Result<()> {
-        let open = self.store.open_mails().await?;
-        self.metrics.mails_waiting.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+        self.metrics.mails_waiting.set(i64::try_from(self.store.open_mails().await?).unwrap_or(i64::MAX));
+        let due = self.store.due_mails(now(), A_TURN).await?;
         let timeout_ms = i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX);
         let mut sending = JoinSet::new();
-        for mail in open {
+        for mail in due {
             let at = now();
             let is_sending = mail.state == State::Sending.as_str();
-            if is_sending && !is_abandoned(mail.at, at, timeout_ms) || !is_sending && mail.next_at > at {
+            if is_sending && !is_abandoned(mail.at, at, timeout_ms) {
                 continue;
             }
             while sending.len() >= AT_A_TIME {
@@ -106,16 +108,20 @@ impl Mailer {
         if !self.store.add_mail_step(&began).await? {
             return Ok(()); // somebody else sends it
         }
-        let outcome = match self.message(mail) {
+        let evidence = self.store.evidence_of_mail(&mail.mail).await?;
+        let notice = serde_json::from_str::<Notice>(&evidence).map_err(|error| format!("its evidence cannot be read: {error}"));
+        let outcome = match notice.as_ref().map_err(Clone::clone).and_then(|notice| self.message(mail, notice)) {
             Ok(message) => self.smtp.deliver(&message).await,
             Err(reason) => Outcome::Never(reason),
         };
+        if let (Outcome::Accepted, Ok(notice), 0, 0) = (&outcome, &notice, mail.failures, mail.unknowns) {
+            let took = now().millis().saturating_sub(notice.caused_at.millis()).max(0);
+            self.metrics.mail_seconds.observe(Duration::from_millis(took.unsigned_abs()).as_secs_f64());
+        }
         self.record(mail, mail.step + 1, &outcome, now()).await
     }
 
-    fn message(&self, mail: &OpenMail) -> Result<lettre::Message, String> {
-        let notice: Notice =
-            serde_json::from_str(&mail.evidence).map_err(|error| format!("its evidence cannot be read: {error}"))?;
+    fn message(&self, mail: &OpenMail, notice: &Notice) -> Result<lettre::Message, String> {
         let envelope = Envelope {
             from: &self.from,
             reply_to: self.reply_to.as_deref(),
@@ -123,7 +129,7 @@ impl Mailer {
             message_id: &mail.mail,
             thread_id: &mail.reply_to,
         };
-        message(&render(&notice, self.console.as_deref()), &envelope)
+        message(&render(notice, self.console.as_deref()), &envelope)
     }
 
     /// Writes down how an attempt ended.
@@ -139,11 +145,6 @@ impl Mailer {
         match outcome {
             Outcome::Accepted => info!(recipient = masked(&mail.recipient), "a mail was accepted"),
             _ => warn!(recipient = masked(&mail.recipient), state = state.as_str(), detail, "a mail was not accepted"),
-        }
-        if outcome == &Outcome::Accepted && mail.failures == 0 && mail.unknowns == 0 {
-            let caused = serde_json::from_str::<Notice>(&mail.evidence).map_or(mail.created_at, |notice| notice.caused_at);
-            let took = now.millis().saturating_sub(caused.millis()).max(0);
-            self.metrics.mail_seconds.observe(Duration::from_millis(took.unsigned_abs()).as_secs_f64());
         }
         self.metrics.mail(state).inc();
         let row = self.step(mail, step + 1, state, now, next_at, detail);
