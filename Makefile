@@ -15,6 +15,7 @@ help:
 	@echo "make faults  every fault once; writes the table in docs/guarantees.md"
 	@echo "make bench   how fast, beside what it is compared with: docs/speed.md"
 	@echo "make lint    format and clippy"
+	@echo "make sanitize the calls into C under AddressSanitizer"
 
 demo:
 	@tools/need $(BUILD_TOOLS) npm
@@ -69,8 +70,14 @@ bench-parts:
 	@tools/need $(BUILD_TOOLS)
 	@CARGO="$(CARGO)" tools/bench-parts docs/speed-parts.md
 
+# The calls into librdkafka and libc under AddressSanitizer, against a real broker: needs a nightly compiler, which rustup brings.
+sanitize:
+	@tools/need $(BUILD_TOOLS) java mvn npm setpriv rustup
+	@tools/fetch clickhouse kafka
+	RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 rustup run nightly cargo test --locked --target $(shell rustc -vV | sed -n 's/^host: //p') --test it -- source::
+
 fetch:
 	@tools/need java mvn npm python3
 	@tools/fetch clickhouse kafka smtp
 
-.PHONY: help demo test lint fetch torture faults bench bench-reads bench-parts
+.PHONY: help demo test lint fetch sanitize torture faults bench bench-reads bench-parts

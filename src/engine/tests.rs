@@ -143,6 +143,23 @@ fn batches(log: &[Logged], rules: &Rules, cuts: &[bool]) -> Vec<Batch> {
     batches
 }
 
+#[test]
+fn ten_thousand_names_take_a_few_megabytes_while_their_batch_is_open_and_nothing_after() {
+    let limits = dedupe::Limits { window_ms: 0, ids_max: 0, expire_by_time: true };
+    let mut engine = Engine::new(rules(limits), prices(), 0);
+    let empty = engine.bytes();
+    for offset in 0..20_000 {
+        let value = format!(
+            r#"{{"id":"{offset}","time":"{NOON}","account":"delhi","agent":"agent with a long name, number {}","category":"llm"}}"#,
+            offset % 10_000
+        );
+        engine.apply(&Logged { offset, timestamp: NOON, value: Some(value.into_bytes()), headers: Vec::new() }.record());
+    }
+    assert!(engine.bytes() > empty + 10_000 * 30 && engine.bytes() < 12 << 20, "{}", engine.bytes());
+    let batch = engine.close(20_000);
+    assert_eq!((batch.rows.counts.accepted, engine.bytes()), (20_000, empty));
+}
+
 type HourKey = (String, u16, i64, String, String, String, String);
 type SessionKey = (String, SessionStart, String);
 
