@@ -90,19 +90,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_room_goes_round_in_the_order_of_asking() {
+    async fn one_batch_grows_at_a_time_and_large_room_goes_round_in_the_order_of_asking() {
         let room = Room::new(1 << 20);
-        let (first, _second) = (room.clone().large().await, room.clone().large().await);
-        let (mut third, mut fourth) = (Box::pin(room.clone().large()), Box::pin(room.large()));
-        assert!(futures_poll(&mut third).is_none());
-        assert!(futures_poll(&mut fourth).is_none());
-        drop(first);
-        assert!(futures_poll(&mut fourth).is_none());
-        assert!(futures_poll(&mut third).is_some());
+        let mut held = Vec::new();
+        for _ in 0..LARGE_AT_A_TIME {
+            let mut next = Box::pin(room.clone().large());
+            let mut large = now(&mut next).expect("nobody grows, and there is room");
+            assert!(now(&mut Box::pin(room.clone().large())).is_none(), "one grows");
+            large.grown();
+            held.push(large);
+        }
+        let (mut first, mut second) = (Box::pin(room.clone().large()), Box::pin(room.large()));
+        assert!(now(&mut first).is_none() && now(&mut second).is_none(), "all room is taken");
+        held.pop();
+        assert!(now(&mut second).is_none());
+        let mut large = now(&mut first).expect("it asked first");
+        held.pop();
+        assert!(now(&mut second).is_none(), "one grows");
+        large.grown();
+        assert!(now(&mut second).is_some());
     }
 
     /// What a future has to say now.
-    fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    fn now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         match std::pin::Pin::new(future).poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
             std::task::Poll::Ready(output) => Some(output),
             std::task::Poll::Pending => None,

@@ -335,8 +335,8 @@ mod tests {
         let ours = checksum(&[MIGRATIONS[0].sql]);
         assert!(matches!(check(&[recorded(1, &ours, 0)]), Ok(None)));
         assert!(matches!(check(&[recorded(1, "other", 0)]), Err(Error::MigrationChanged { number: 1, .. })));
-        let newest = [recorded(1, &ours, 0), recorded(7, "x", 0), recorded(9, "y", 1)];
-        assert!(matches!(check(&newest), Ok(Some(row)) if row.number == 9));
+        let newest = [recorded(1, &ours, 0), recorded(1_007, "x", 0), recorded(1_009, "y", 1)];
+        assert!(matches!(check(&newest), Ok(Some(row)) if row.number == 1_009));
         assert_eq!(pending(&[]).count(), MIGRATIONS.len());
         assert!(views_differ(&[]) && !views_differ(&[recorded(VIEWS_NUMBER, &checksum(VIEWS), 1)]));
     }
