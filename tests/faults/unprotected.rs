@@ -92,10 +92,10 @@ fn without_witnesses_an_insert_that_never_happened_is_believed_and_is_found() {
         let _ = bench.proxy.on(
             When::question("uniqExact(l.digest) AS digests"),
             Do::Change(|request| {
-                let hourly = "FROM usage_hourly AS w WHERE account = '' AND category = '' AND agent = '' AND model = '' AND platform = '' \
-                              AND hour = toDateTime(0, 'UTC')";
-                let users =
-                    "FROM session_users AS w WHERE account = '' AND session_start = toDateTime(0, 'UTC') AND platform = ''";
+                let hourly = "FROM usage_hourly AS w PREWHERE batch = {witness:String} WHERE account = '' AND category = '' AND agent = '' \
+                              AND model = '' AND platform = '' AND hour = toDateTime(0, 'UTC')";
+                let users = "FROM session_users AS w PREWHERE batch = {witness:String} WHERE account = '' \
+                             AND session_start = toDateTime(0, 'UTC') AND platform = ''";
                 request.replace_in_body(hourly, users);
             }),
         );
