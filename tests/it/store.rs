@@ -68,7 +68,7 @@ fn ask(store: &Store, sql: &str) -> String {
 fn migrating_twice_does_nothing_the_second_time() {
     let database = unique("store");
     let store = Store::new(&settings(&database)).unwrap();
-    let missing = ["1 tables", "2 ledger", "3 cost_adjustments", "4 log_ends", "5 given", "6 session_folds", "views"];
+    let missing = ["1 tables", "2 ledger", "3 cost_adjustments", "4 log_ends", "5 given", "6 session_folds", "7 alerts", "views"];
     let behind = SchemaStatus::Behind { missing: missing.map(str::to_owned).to_vec() };
     assert_eq!(wait(store.schema_status()).unwrap(), behind);
     let planned = wait(store.migrate(&Migrate { dry_run: true, ..options() })).unwrap();

@@ -291,7 +291,7 @@ fn each_thing_that_is_wrong_is_found_and_nothing_else() {
         ),
         case(
             4, // a balance that is not the ledger less the costs
-            changed("balances", "b.spent AS used", "b.spent + 1 AS used"),
+            changed("balances", "sum(b.spent) AS used", "sum(b.spent) + 1 AS used"),
             vec![("balances", "account alone: used is ".to_owned())],
         ),
         case(
