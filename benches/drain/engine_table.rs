@@ -44,9 +44,7 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load) -
         sql.replace("{columns}", COLUMNS).replace("{db}", &database).replace("{brokers}", kafka.brokers()).replace("{topic}", topic)
     };
     clickhouse.query(&format!("CREATE DATABASE {database}"));
-    let engine = clickhouse.pid().unwrap();
-    usage::forget_peak(engine);
-    let (before, began) = (usage::cpu_seconds(engine), Instant::now());
+    let (servers, began) = (usage::Servers::watch(kafka, clickhouse), Instant::now());
     for statement in STATEMENTS {
         clickhouse.query(&put(statement));
     }
@@ -59,15 +57,14 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load) -
         std::thread::sleep(Duration::from_millis(100)); // asked ten times a second until it is there
     }
     let seconds = began.elapsed().as_secs_f64();
-    let (clickhouse_cpu_seconds, clickhouse_peak_mb) = (usage::cpu_seconds(engine) - before, usage::peak_mb(engine));
+    let servers = servers.taken();
     clickhouse.query(&format!("DROP DATABASE {database} SYNC"));
     let note = "no prices, no duplicates recognised, no promise after a crash".to_owned();
     Measured {
         name: "(e) ClickHouse's Kafka engine",
         events: load.events,
         seconds,
-        clickhouse_cpu_seconds,
-        clickhouse_peak_mb,
+        servers,
         note,
         ..Measured::default()
     }

@@ -37,7 +37,7 @@ pub fn tell(events: u64) {
             grouped(users),
             grouped(row.rate() as u64),
             each(row.cpu_seconds),
-            each(row.clickhouse_cpu_seconds),
+            each(row.servers.clickhouse_cpu_seconds),
             row.peak_mb,
             row.note
         );

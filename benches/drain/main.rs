@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use metered::With;
 use servers::{ClickHouse, Farebox, Kafka};
+use usage::Taken;
 
 /// What is measured, and how much of it.
 pub struct Load {
@@ -44,11 +45,9 @@ pub struct Measured {
     pub events: u64,
     /// From the start of the process until all events are there.
     pub seconds: f64,
-    /// CPU of the process, and of ClickHouse meanwhile.
     pub cpu_seconds: f64,
-    pub clickhouse_cpu_seconds: f64,
     pub peak_mb: f64,
-    pub clickhouse_peak_mb: f64,
+    pub servers: Taken,
     pub note: String,
 }
 
@@ -80,10 +79,10 @@ fn main() {
     let farebox = filled(&kafka, &clickhouse, &load);
     let mut rows = Vec::new();
     if wanted("a") {
-        rows.push(readers::consumer_performance(&kafka, &farebox.topic, &load));
+        rows.push(readers::consumer_performance(&kafka, &clickhouse, &farebox.topic, &load));
     }
     if wanted("b") {
-        rows.push(readers::source_alone(&kafka, &farebox.topic, &load));
+        rows.push(readers::source_alone(&kafka, &clickhouse, &farebox.topic, &load));
     }
     if wanted("c") {
         rows.push(metered::drain(&kafka, &clickhouse, &farebox.topic, &load, With::RollupsAlone));

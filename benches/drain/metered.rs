@@ -23,9 +23,7 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load, w
     }
     let database = farebox.database.clone();
     let ask = |sql: &str| clickhouse.query(&sql.replace("{db}", &database)).trim().to_owned();
-    let engine = clickhouse.pid().unwrap();
-    usage::forget_peak(engine);
-    let (before, began) = (usage::cpu_seconds(engine), Instant::now());
+    let (servers, began) = (usage::Servers::watch(kafka, clickhouse), Instant::now());
     let mut instance = farebox.start();
     let (mut first, mut scraped) = (None, Instant::now());
     loop {
@@ -45,7 +43,7 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load, w
     }
     let seconds = began.elapsed().as_secs_f64();
     let (cpu_seconds, peak_mb) = (usage::cpu_seconds(instance.process.pid()), usage::peak_mb(instance.process.pid()));
-    let (clickhouse_cpu_seconds, clickhouse_peak_mb) = (usage::cpu_seconds(engine) - before, usage::peak_mb(engine));
+    let servers = servers.taken();
     let steady = first.map_or(0.0, |(seen, at)| (load.events - seen) as f64 / at.elapsed().as_secs_f64());
     let batches = ask("SELECT count() FROM {db}.batches");
     let parts = ask("SELECT count() FROM system.parts WHERE database = '{db}' AND active");
@@ -59,5 +57,5 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load, w
         With::Scraper => "(d) once more, `/metrics` asked every second",
     };
     clickhouse.query(&format!("DROP DATABASE {database} SYNC"));
-    Measured { name, events: load.events, seconds, cpu_seconds, clickhouse_cpu_seconds, peak_mb, clickhouse_peak_mb, note }
+    Measured { name, events: load.events, seconds, cpu_seconds, peak_mb, servers, note }
 }

@@ -23,22 +23,25 @@ fn table(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &Cli
         farebox::model::Zone::UTC.local(farebox::runtime::clock::now()).day
     );
     text += &format!("{}\n\n", versions(clickhouse));
-    text += "| | events a second | share of (a) | our CPU, µs an event | ClickHouse's CPU, µs an event | peak memory, MB | ClickHouse's, MB | |\n";
-    text += "|---|--:|--:|--:|--:|--:|--:|---|\n";
+    text += "| | events a second | share of (a) | own CPU, µs an event | the broker's | ClickHouse's | peak memory, MB | ClickHouse's | \
+             parts written, a million events | |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n";
     let first = rows.iter().find(|row| row.name.starts_with("(a)")).map(Measured::rate);
     for row in rows {
         let megabytes = |mb: f64| if mb > 0.0 { format!("{mb:.0}") } else { String::new() };
         let each = |seconds: f64| if seconds > 0.0 { format!("{:.2}", seconds * 1e6 / row.events as f64) } else { String::new() };
+        let parts = if row.servers.parts > 0 { (row.servers.parts * 1_000_000 / row.events).to_string() } else { String::new() };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.name,
             grouped(row.rate() as u64),
             first.map_or_else(String::new, |first| format!("{:.2}", row.rate() / first)),
             each(row.cpu_seconds),
-            each(row.clickhouse_cpu_seconds),
+            each(row.servers.kafka_cpu_seconds),
+            each(row.servers.clickhouse_cpu_seconds),
             megabytes(row.peak_mb),
-            megabytes(row.clickhouse_peak_mb),
+            megabytes(row.servers.clickhouse_peak_mb),
+            parts,
             row.note
         );
     }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::servers::{ClickHouse, Kafka};
+
 /// Ticks of `/proc/PID/stat` a second.
 const TICKS: f64 = 100.0;
 
@@ -24,4 +26,46 @@ pub fn peak_mb(pid: u32) -> f64 {
 /// Begins anew to look for the most memory.
 pub fn forget_peak(pid: u32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+}
+
+/// Where the servers stood when something began.
+pub struct Servers<'a> {
+    kafka: &'a Kafka,
+    clickhouse: &'a ClickHouse,
+    kafka_cpu_seconds: f64,
+    clickhouse_cpu_seconds: f64,
+    parts: u64,
+}
+
+/// What the servers took since then.
+#[derive(Debug, Clone, Default)]
+pub struct Taken {
+    pub kafka_cpu_seconds: f64,
+    pub clickhouse_cpu_seconds: f64,
+    pub clickhouse_peak_mb: f64,
+    /// Parts that inserts wrote, whatever was merged since.
+    pub parts: u64,
+}
+
+impl<'a> Servers<'a> {
+    pub fn watch(kafka: &'a Kafka, clickhouse: &'a ClickHouse) -> Self {
+        forget_peak(clickhouse.pid().unwrap());
+        let mut servers = Self { kafka, clickhouse, kafka_cpu_seconds: 0.0, clickhouse_cpu_seconds: 0.0, parts: 0 };
+        let now = servers.taken();
+        servers.kafka_cpu_seconds = now.kafka_cpu_seconds;
+        servers.clickhouse_cpu_seconds = now.clickhouse_cpu_seconds;
+        servers.parts = now.parts;
+        servers
+    }
+
+    pub fn taken(&self) -> Taken {
+        let (kafka, clickhouse) = (self.kafka.pid().unwrap(), self.clickhouse.pid().unwrap());
+        let parts = "SELECT sum(value) FROM system.events WHERE event IN ('InsertedWideParts', 'InsertedCompactParts')";
+        Taken {
+            kafka_cpu_seconds: cpu_seconds(kafka) - self.kafka_cpu_seconds,
+            clickhouse_cpu_seconds: cpu_seconds(clickhouse) - self.clickhouse_cpu_seconds,
+            clickhouse_peak_mb: peak_mb(clickhouse),
+            parts: self.clickhouse.query(parts).trim().parse::<u64>().unwrap() - self.parts,
+        }
+    }
 }

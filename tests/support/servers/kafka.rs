@@ -182,6 +182,11 @@ impl Kafka {
         self.folder.path()
     }
 
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// The running process, for signals.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the broker was started")
