@@ -74,7 +74,7 @@ bench-parts:
 sanitize:
 	@tools/need $(BUILD_TOOLS) java mvn npm setpriv rustup
 	@tools/fetch clickhouse kafka
-	RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 rustup run nightly cargo test --locked --target $(shell rustc -vV | sed -n 's/^host: //p') --test it -- source::
+	RUSTC_WRAPPER="$(CURDIR)/tools/rustc-address" ASAN_OPTIONS=detect_leaks=0 rustup run nightly cargo test --locked --target $(shell rustc -vV | sed -n 's/^host: //p') --test it -- source::
 
 fetch:
 	@tools/need java mvn npm python3

@@ -60,12 +60,5 @@ pub fn drain(kafka: &Kafka, clickhouse: &ClickHouse, topic: &str, load: &Load) -
     let servers = servers.taken();
     clickhouse.query(&format!("DROP DATABASE {database} SYNC"));
     let note = "no prices, no duplicates recognised, no promise after a crash".to_owned();
-    Measured {
-        name: "(e) ClickHouse's Kafka engine",
-        events: load.events,
-        seconds,
-        servers,
-        note,
-        ..Measured::default()
-    }
+    Measured { name: "(e) ClickHouse's Kafka engine", events: load.events, seconds, servers, note, ..Measured::default() }
 }

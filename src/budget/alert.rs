@@ -28,13 +28,15 @@ pub enum Kind {
     Guard,
     /// Mails arrive: told to the operators now and then.
     Canary,
+    /// What was held back on a day on which an account had more mails than it may.
+    Digest,
     /// Somebody asked for it, to see one.
     Test,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Threshold,
         Self::Forecast,
         Self::LowBalance,
@@ -44,6 +46,7 @@ impl Kind {
         Self::Unpriced,
         Self::Guard,
         Self::Canary,
+        Self::Digest,
         Self::Test,
     ];
 
@@ -59,6 +62,7 @@ impl Kind {
             Self::Unpriced => "unpriced",
             Self::Guard => "guard",
             Self::Canary => "canary",
+            Self::Digest => "digest",
             Self::Test => "test",
         }
     }

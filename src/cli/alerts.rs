@@ -13,6 +13,7 @@ use super::run::marked;
 use crate::budget::{self, Kind};
 use crate::config::Config;
 use crate::model::{Credits, Timestamp};
+use crate::notify::outbox::Outcome;
 use crate::notify::{self, Envelope, Notice, Pace, Smtp, percent_used, shown_credits};
 use crate::runtime::alerts::of_status;
 use crate::runtime::{self, clock};
@@ -163,14 +164,14 @@ async fn test(config: &Config, to: &str) -> anyhow::Result<()> {
     let message =
         notify::message(&notify::render(&notice, config.http.public_url.as_deref()), &envelope).map_err(anyhow::Error::msg)?;
     match smtp.deliver(&message).await {
-        notify::outbox::Outcome::Accepted => {
+        Outcome::Accepted => {
             eprintln!("farebox: `{}` accepted the mail for {to}", config.smtp.url);
             Ok(())
         }
-        notify::outbox::Outcome::Later(reason) | notify::outbox::Outcome::Never(reason) => {
+        Outcome::Unreachable(reason) | Outcome::Later(reason) | Outcome::Never(reason) => {
             bail!("the mail was not accepted: {reason}; see [smtp] in the configuration")
         }
-        notify::outbox::Outcome::Unknown(reason) => bail!("nobody knows whether the mail was accepted: {reason}"),
+        Outcome::Unknown(reason) => bail!("nobody knows whether the mail was accepted: {reason}"),
     }
 }
 
@@ -200,9 +201,18 @@ fn preview(config: &Config, kind: &str, to: &Path) -> anyhow::Result<()> {
             ("Guard", "recreated"),
             ("Why", "the topic was deleted and created again"),
         ],
+        Kind::Digest => &[
+            ("13:02 UTC", "ACME GmbH: 80\u{a0}% of 1\u{a0}000 credits used for November"),
+            ("17:45 UTC", "ACME GmbH: 40.12 credits left"),
+        ],
         _ => &[],
     };
+    notice.count = reasons.len();
     notice.reasons = reasons.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+    if matches!(kind, Kind::Digest | Kind::Spike) {
+        let day = "2026-11-24".to_owned();
+        (notice.period, notice.period_start, notice.period_end) = ("day".to_owned(), day.clone(), day);
+    }
     if kind == Kind::Exhausted {
         notice.balance = Credits::from_nanos(0);
     }
@@ -245,6 +255,7 @@ fn sample(now: Timestamp) -> Notice {
         spent,
         balance: credits(72),
         reasons: Vec::new(),
+        count: 0,
         pace: Some(Pace { projected: credits(1042), exhausted_on: Some("2026-11-29".to_owned()) }),
         days,
         agents: [("support-triage", 512), ("invoice-reader", 231), ("سكرتير", 90)]

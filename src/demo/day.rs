@@ -33,6 +33,17 @@ pub fn records(midnight: Timestamp) -> Vec<Record> {
     of_day(midnight, SEED, 100)
 }
 
+/// What an agent uses of its budget for the day, at once: 84 of 100 credits.
+pub fn runaway(now: Timestamp) -> Record {
+    let more = [
+        ("id", json!("runaway")),
+        ("source", json!(event::SOURCE)),
+        ("time", json!(now.to_string())),
+        ("input_tokens", json!(33_600)),
+    ];
+    Record { at: now, key: "globex".to_owned(), value: with(event::crawler(0), &more).to_string().into_bytes() }
+}
+
 /// Seven days and what there is of today, in the order of their times.
 pub fn history(now: Timestamp) -> Vec<Record> {
     let today = now.millis().div_euclid(DAY);

@@ -36,6 +36,11 @@ pub fn globex(rng: &mut impl Rng) -> Value {
     with(event, &[("account", json!("globex")), ("duration_ms", json!(duration))])
 }
 
+/// An agent reads the web without end: so many thousand tokens at 2.5 credits.
+pub fn crawler(thousands: u32) -> Value {
+    json!({ "account": "globex", "agent": "web-crawler", "category": "llm", "model": "gpt-4o", "input_tokens": thousands * 1_000 })
+}
+
 /// Somebody tries a model before it has a price.
 pub fn unpriced(rng: &mut impl Rng) -> Value {
     json!({ "account": "globex", "agent": "market-researcher", "category": "llm", "model": "gpt-next-preview",

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 
 use super::event;
+use super::mails::Mails;
+use crate::notify::{Notice, render};
 use crate::store::{Error, Store};
 
 /// The numbers of the screen.
@@ -13,6 +15,10 @@ pub struct Figures {
     pub costs: Vec<Cost>,
     pub rejected: Option<Rejected>,
     pub unpriced: Option<Unpriced>,
+    /// What the crawler has used of its budget today.
+    pub crawler: Option<Crawler>,
+    /// The mail that came last.
+    pub mail: Option<Mail>,
     /// The newest event that did not come from the demo.
     pub own: Option<Own>,
 }
@@ -67,6 +73,21 @@ pub struct Unpriced {
     pub events: u64,
 }
 
+/// A budget that is used up while somebody watches.
+#[derive(Debug, Deserialize)]
+pub struct Crawler {
+    pub spent: String,
+    pub limit: String,
+}
+
+/// What a mail says in a line.
+#[derive(Debug)]
+pub struct Mail {
+    pub at: String,
+    pub to: String,
+    pub subject: String,
+}
+
 /// An event that somebody else published.
 #[derive(Debug, Deserialize)]
 pub struct Own {
@@ -88,9 +109,9 @@ impl Session {
 
 impl Figures {
     /// Asks all questions at once.
-    pub async fn ask(store: &Store) -> Result<Self, Error> {
+    pub async fn ask(store: &Store, mails: &Mails) -> Result<Self, Error> {
         let source = [("source", event::SOURCE)];
-        let (fates, sessions, costs, rejected, unpriced, own) = tokio::try_join!(
+        let (fates, sessions, costs, rejected, unpriced, crawler, mail, own) = tokio::try_join!(
             store.rows::<Fates>(
                 "SELECT sum(received) AS received, sum(accepted) AS accepted, sum(duplicates) AS duplicates, sum(rejected) AS rejected, \
                    min(balanced) AS balanced FROM conservation",
@@ -121,6 +142,11 @@ impl Figures {
                 &[],
             ),
             store.rows(
+                "SELECT toString(round(spent, 2)) AS spent, toString(`limit`) AS `limit` FROM budget_status WHERE budget = 'crawler-daily'",
+                &[],
+            ),
+            mail(store, mails),
+            store.rows(
                 "SELECT formatDateTime(received_at, '%H:%i:%S') AS at, account, toString(agent) AS agent, toString(category) AS category, \
                    toString(model) AS model, toString(cost) AS cost, priced FROM usage_log \
                    WHERE source != {source:String} AND source NOT LIKE 'night-%' ORDER BY received_at DESC LIMIT 1",
@@ -133,9 +159,20 @@ impl Figures {
             costs,
             rejected: first(rejected),
             unpriced: first(unpriced),
+            crawler: first(crawler),
+            mail,
             own: first(own),
         })
     }
+}
+
+/// The one that came last, as its evidence says.
+async fn mail(store: &Store, mails: &Mails) -> Result<Option<Mail>, Error> {
+    let Some(caught) = mails.newest() else { return Ok(None) };
+    let evidence = store.evidence_of_mail(&caught.message_id).await?;
+    let Ok(notice) = serde_json::from_str::<Notice>(&evidence) else { return Ok(None) };
+    let at = notice.as_of.to_string().get(11..19).unwrap_or_default().to_owned();
+    Ok(Some(Mail { at, to: caught.to, subject: render(&notice, None).subject }))
 }
 
 fn first<T>(rows: Vec<T>) -> Option<T> {

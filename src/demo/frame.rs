@@ -36,10 +36,12 @@ pub fn lines(figures: &Figures, setting: &Setting, live: Duration, size: Size) -
     lines.push(line("", String::new()));
     lines.extend(part("credits", costs(&figures.costs, wide)));
     lines.push(line("", String::new()));
+    lines.push(line("mail", mail(figures, wide)));
+    lines.push(line("", String::new()));
     // Before what is cut off first where there is little room: half a command is none.
     lines.extend(invitation(setting, size.columns.saturating_sub(INDENT)));
     lines.push(line("", String::new()));
-    lines.extend(incidents(figures, wide));
+    lines.extend(incidents(figures));
     lines
 }
 
@@ -123,6 +125,18 @@ fn costs(costs: &[Cost], wide: bool) -> Vec<String> {
     bare(columns, rows.collect())
 }
 
+/// The newest one, or what it waits for.
+fn mail(figures: &Figures, wide: bool) -> String {
+    match (&figures.mail, &figures.crawler) {
+        (Some(mail), _) if wide => format!("{} to {}: {}", mail.at, mail.to, mail.subject),
+        (Some(mail), _) => format!("{} {}", mail.at, mail.subject),
+        (None, Some(crawler)) => {
+            format!("comes when the agent web-crawler has spent half of {} credits; now {}", crawler.limit, crawler.spent)
+        }
+        (None, None) => "none".to_owned(),
+    }
+}
+
 /// As the demo's price book says.
 fn pays_for(account: &str) -> &'static str {
     match account {
@@ -135,7 +149,7 @@ fn pays_for(account: &str) -> &'static str {
 }
 
 /// One of each kind: rejected, unpriced, and what the person at the other terminal did.
-fn incidents(figures: &Figures, wide: bool) -> Vec<Line> {
+fn incidents(figures: &Figures) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(own) = &figures.own {
         let used = [&own.account, &own.agent, &own.category, &own.model].map(|name| cut(name, NAME));
@@ -149,11 +163,7 @@ fn incidents(figures: &Figures, wide: bool) -> Vec<Line> {
     }
     if let Some(rejected) = &figures.rejected {
         let what = format!("{} {} {}", rejected.at, cut(&rejected.account, NAME), rejected.reason);
-        if wide {
-            lines.push(line("rejected", format!("{what}: {}", rejected.detail)));
-        } else {
-            lines.extend(part("rejected", vec![what, format!("  {}", rejected.detail)]));
-        }
+        lines.push(line("rejected", format!("{what}: {}", rejected.detail)));
     }
     if let Some(unpriced) = &figures.unpriced {
         let (account, model) = (cut(&unpriced.account, NAME), cut(&unpriced.model, 20));
@@ -216,7 +226,7 @@ fn command(words: &[String], columns: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::figures::{Fates, Own, Rejected, Unpriced};
+    use crate::demo::figures::{Crawler, Fates, Mail, Own, Rejected, Unpriced};
 
     fn figures() -> Figures {
         let session = |account: &str, platform: &str, users, each: &str, cost: &str| Session {
@@ -247,6 +257,8 @@ mod tests {
                 detail: "agent: absent, is required".into(),
             }),
             unpriced: Some(Unpriced { account: "globex".into(), model: "gpt-next-preview".into(), events: 42 }),
+            crawler: Some(Crawler { spent: "45".into(), limit: "100".into() }),
+            mail: None,
             own: Some(Own {
                 at: "10:10:00".into(),
                 account: "globex".into(),
@@ -286,6 +298,8 @@ credits   account   pays for                     today  in 8 days
           globex    operations, by rate       4078.549   21000.00
           umbrella  is not in the price book     0.000       0.00
 
+mail      comes when the agent web-crawler has spent half of 100 credits; now 45
+
 try it    in a second terminal, an event of your own, and what becomes of it:
           target/release/farebox send --account acme --platform web --user me \
             --agent hello --category llm --model gpt-4o --follow
@@ -294,8 +308,7 @@ try it    in a second terminal, an event of your own, and what becomes of it:
             -d 'SELECT * FROM daily_costs FORMAT PrettyCompact'
 
 yours     10:10:00 globex hello llm gpt-4o: 6 credits
-rejected  10:09:00 globex missing_field
-            agent: absent, is required
+rejected  10:09:00 globex missing_field: agent: absent, is required
 unpriced  globex used gpt-next-preview 42 times: no rate, so it cost 0
 ";
         assert_eq!(drawn(80), expected);
@@ -314,6 +327,16 @@ unpriced  globex used gpt-next-preview 42 times: no rate, so it cost 0
             assert!(text.contains(said), "{said}\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 120));
+    }
+
+    #[test]
+    fn the_newest_mail_is_told_in_a_line() {
+        let subject = "Globex Research: 105 % of 100 credits used for 25 November".to_owned();
+        let sent = Mail { at: "10:10:09".into(), to: "finance@globex.example".into(), subject };
+        let figures = Figures { mail: Some(sent), ..figures() };
+        assert_eq!(mail(&figures, false), "10:10:09 Globex Research: 105 % of 100 credits used for 25 November");
+        assert!(mail(&figures, false).chars().count() <= 80 - INDENT);
+        assert!(mail(&figures, true).starts_with("10:10:09 to finance@globex.example: Globex"));
     }
 
     #[test]

@@ -92,7 +92,7 @@ async fn draw(servers: &Servers, options: Options, seen: &Cell<Option<Fates>>) -
         database: clickhouse.database.clone(),
         before: Vec::new(),
     };
-    let ask = || async { Figures::ask(&servers.store).await.context("ask ClickHouse for the numbers") };
+    let ask = || async { Figures::ask(&servers.store, &servers.mails).await.context("ask ClickHouse for the numbers") };
     setting.before = ask().await?.sessions;
     let started = Instant::now();
     let mut screen = Screen::open().context("draw on the terminal")?;

@@ -15,6 +15,7 @@ mod frame;
 mod handoff;
 mod kafka;
 mod live;
+mod mails;
 mod screen;
 mod servers;
 mod tables;
@@ -30,6 +31,7 @@ use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::model::Timestamp;
+use crate::notify::{self, Notice};
 use crate::runtime::{self, clock};
 use crate::store::Store;
 use servers::{Servers, Start};
@@ -128,7 +130,12 @@ async fn once(start: &Start<'_>) -> anyhow::Result<()> {
 
     let records = day::records(Timestamp::from_millis((clock::now().millis() / DAY_MS - 1) * DAY_MS));
     servers.broker.publish(&config.kafka.topic, &records)?;
-    tell(&format!("published yesterday's {} events: retries, a changed retry and broken ones among them", records.len()));
+    servers.broker.publish(&config.kafka.topic, &[day::runaway(clock::now())])?;
+    tell(&format!(
+        "published yesterday's {} events, retries, a changed retry and broken ones among them, and one of today that uses up a budget",
+        records.len()
+    ));
+    let published = records.len() as u64 + 1;
 
     let (stop, stopping) = oneshot::channel::<()>();
     let mut metering = std::pin::pin!(metering(config, stopping));
@@ -137,11 +144,19 @@ async fn once(start: &Start<'_>) -> anyhow::Result<()> {
             ended?;
             bail!("metering ended by itself");
         }
-        written = until_written(store, records.len() as u64, |_| ()) => written?,
+        written = until_written(store, published, |_| ()) => written?,
     }
     tell(&format!("all of them are metered, {} s after the start", seconds(started)));
     let report = tables::report(store).await?;
     show(&report)?;
+    let mail = tokio::select! {
+        ended = &mut metering => {
+            ended?;
+            bail!("metering ended by itself");
+        }
+        mail = until_mailed(&servers) => mail?,
+    };
+    show(&mail)?;
     // Nobody listens only when metering ended meanwhile; its outcome tells why.
     let _ = stop.send(());
     metering.await?;
@@ -172,6 +187,26 @@ async fn until_written(store: &Store, records: u64, mut so_far: impl FnMut(u64))
         so_far(written);
         if written > records || started.elapsed() > WRITTEN_WITHIN {
             bail!("{written} records are accounted for after {} s, {records} were published", started.elapsed().as_secs());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The mail about the budget, as a mail program without pictures shows it.
+async fn until_mailed(servers: &Servers) -> anyhow::Result<String> {
+    let started = Instant::now();
+    loop {
+        if let Some(caught) = servers.mails.newest() {
+            let evidence = servers.store.evidence_of_mail(&caught.message_id).await.context("ask for what is mailed")?;
+            let mail = notify::render(&serde_json::from_str::<Notice>(&evidence)?, None);
+            let text: String = mail.text.lines().map(|line| format!("  {line}\n").replace("  \n", "\n")).collect();
+            return Ok(format!(
+                "\nmail: what finance gets when a budget is nearly used up\n\n  To: {}\n  Subject: {}\n\n{text}",
+                caught.to, mail.subject
+            ));
+        }
+        if started.elapsed() > WRITTEN_WITHIN {
+            bail!("no mail came within {} s: `farebox alerts list` would tell more", started.elapsed().as_secs());
         }
         sleep(Duration::from_millis(50)).await;
     }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::embedded::Embedded;
 use super::handoff::HandOff;
 use super::kafka::Broker;
+use super::mails::Mails;
 use super::tell;
 use crate::book::{self, Book};
 use crate::config::{Config, Inputs};
@@ -31,6 +32,8 @@ pub struct Servers {
     pub store: Store,
     /// Kafka.
     pub broker: Broker,
+    /// Who keeps the mails.
+    pub mails: Mails,
     _clickhouse: Embedded,
 }
 
@@ -52,9 +55,11 @@ impl Servers {
         let clickhouse = start_clickhouse(start);
         let topics = ["usage.events", "usage.events.dead"];
         let broker = Broker::start(&topics)?;
+        let mails = Mails::start(start.folder).await?;
         let clickhouse = clickhouse.await?;
-        let config = configuration(&broker.address()?, &clickhouse.url(), start)?;
+        let config = configuration(&broker.address()?, &clickhouse.url(), &mails.address, start)?;
         tell(&format!("Kafka listens on {}, in this process; ClickHouse on {}", config.kafka.brokers, config.clickhouse.url));
+        tell(&format!("a mail server listens on {}, and keeps mails in {}", mails.address, mails.folder.display()));
 
         let store = Store::new(&runtime::settings_of_store(&config))?;
         migrate(&config, &store).await?;
@@ -64,7 +69,7 @@ impl Servers {
         let handoff = HandOff::leave(&config)
             .inspect_err(|error| tell(&format!("other terminals will not find this demo by themselves: {error:#}")))
             .ok();
-        Ok(Self { _handoff: handoff, config, store, broker, _clickhouse: clickhouse })
+        Ok(Self { _handoff: handoff, config, store, broker, mails, _clickhouse: clickhouse })
     }
 }
 
@@ -104,7 +109,7 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 /// The defaults, on these servers.
-fn configuration(brokers: &str, url: &str, start: &Start<'_>) -> anyhow::Result<Config> {
+fn configuration(brokers: &str, url: &str, mails: &str, start: &Start<'_>) -> anyhow::Result<Config> {
     // What is to be thrown away needs no care.
     let drain = if start.keep { "10s" } else { "100ms" };
     let key_file = start.folder.join("farebox.key");
@@ -112,6 +117,7 @@ fn configuration(brokers: &str, url: &str, start: &Start<'_>) -> anyhow::Result<
     let values = [
         ("kafka.brokers", brokers),
         ("clickhouse.url", url),
+        ("smtp.url", &format!("smtp://{mails}")),
         ("users.hash_key_file", key_file),
         ("metrics.listen", ""),
         ("batch.max_age", start.batch_age),

@@ -13,7 +13,7 @@ img{width:100%;height:auto;display:block;margin:16px 0;background:#fff;border-ra
 
 /// `cid`: the picture's content id, when there is one.
 pub fn html(notice: &Notice, console: Option<&str>, cid: Option<&str>) -> String {
-    let said = said(notice, console, |text| format!("<bdi>{}</bdi>", escaped(&name(text))));
+    let said = said(notice, console, |text| format!("<bdi>{}</bdi>", escaped(text)));
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title><style>{STYLE}</style></head><body><main><h1>{}</h1>",

@@ -43,7 +43,7 @@ pub struct Envelope<'a> {
 pub fn render(notice: &Notice, console: Option<&str>) -> Mail {
     let chart = chart::png(notice);
     Mail {
-        subject: text::said(notice, console, super::words::name).subject,
+        subject: text::said(notice, console, str::to_owned).subject,
         text: text::text(notice, console),
         html: html::html(notice, console, chart.as_ref().map(|_| CHART)),
         chart,

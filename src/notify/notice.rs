@@ -40,6 +40,9 @@ pub struct Notice {
     /// What else explains it: label and value, both for people; names in them are data.
     #[serde(default)]
     pub reasons: Vec<(String, String)>,
+    /// How many, where it is about several.
+    #[serde(default)]
+    pub count: usize,
     /// How fast the credits go.
     pub pace: Option<Pace>,
     /// What is spent on each day of the period so far, the oldest first.
@@ -80,6 +83,7 @@ impl Notice {
             spent: nothing,
             balance: nothing,
             reasons: Vec::new(),
+            count: 0,
             pace: None,
             days: Vec::new(),
             agents: Vec::new(),

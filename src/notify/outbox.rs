@@ -51,7 +51,9 @@ impl State {
 pub enum Outcome {
     /// Accepted.
     Accepted,
-    /// Refused for now, or the server could not be reached: nothing was delivered.
+    /// The server could not be reached, or did not let us in: nothing was delivered, and nothing else would be.
+    Unreachable(String),
+    /// Refused for now: nothing was delivered.
     Later(String),
     /// Refused for good.
     Never(String),
@@ -64,7 +66,7 @@ pub enum Outcome {
 pub struct Past {
     /// When it was due first.
     pub created_at: Timestamp,
-    /// Attempts that ended with [`Outcome::Later`].
+    /// Attempts that ended with [`Outcome::Later`] or [`Outcome::Unreachable`].
     pub failures: u32,
     /// Attempts that ended with [`Outcome::Unknown`].
     pub unknowns: u32,
@@ -83,7 +85,7 @@ pub fn after(outcome: &Outcome, past: Past, now: Timestamp, retry_for_ms: i64) -
     match outcome {
         Outcome::Accepted => (State::Sent, now),
         Outcome::Never(_) => (State::Failed, now),
-        Outcome::Later(_) => {
+        Outcome::Later(_) | Outcome::Unreachable(_) => {
             let last = RETRY_AFTER_SECONDS.len() - 1;
             again(RETRY_AFTER_SECONDS[(past.failures as usize).min(last)])
         }

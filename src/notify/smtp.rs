@@ -77,7 +77,7 @@ impl Smtp {
     pub async fn deliver(&self, message: &Message) -> Outcome {
         let mut connection = match self.connected().await {
             Ok(connection) => connection,
-            Err(reason) => return Outcome::Later(reason),
+            Err(reason) => return Outcome::Unreachable(reason),
         };
         let bytes = message.formatted();
         let outcome = match timeout(self.timeout, connection.send(message.envelope(), &bytes)).await {

@@ -27,6 +27,7 @@ fn notice(kind: Kind) -> Notice {
         spent: credits("833.335"),
         balance: credits("-0.5"),
         reasons: vec![],
+        count: 0,
         pace: Some(Pace { projected: credits("1042"), exhausted_on: Some("2026-11-29".into()) }),
         days: vec![("2026-11-01".into(), credits("800")), ("2026-11-02".into(), credits("33.335"))],
         agents: vec![("support".into(), credits("833.335"))],
@@ -46,7 +47,7 @@ fn a_threshold_says_the_true_figures_rounded_once() {
     let mail = render(&notice(Kind::Threshold), None);
     assert_eq!(mail.subject, "ACME GmbH: 83\u{a0}% of 1\u{a0}000 credits used for November");
     let expected = "ACME GmbH has spent 833.34 of the 1\u{a0}000.00 credits that the budget “monthly” allows for November 2026: 83.3\u{a0}%.\n\n\
-                    Budget: monthly\nCounts: agent support (operations alone, unless it names a platform only)\n\
+                    Budget: monthly\nCounts: operations of agent support\n\
                     Period: November 2026, days of Europe/Berlin\nSpent: 833.34 of 1\u{a0}000.00 credits (83.3\u{a0}%)\nThreshold: 80\u{a0}%\n\
                     At this pace: 1\u{a0}042.00 credits at the end of the period\nLimit reached: about 29 November, at this pace\n\
                     As of: 25 November 2026, 14:03 (Europe/Berlin)\n\nAgents that cost most:\n  support: 833.34 credits\n\nWhat to do:\n";
@@ -157,4 +158,41 @@ fn what_nobody_knows_is_sent_once_more_and_what_is_refused_never() {
     assert!(!is_abandoned(begin, begin.plus_millis(119_000), 30_000) && is_abandoned(begin, begin.plus_millis(121_000), 30_000));
     // A clock that was set back gives nobody up.
     assert!(!is_abandoned(begin, begin.plus_millis(-DAY_MS), 30_000));
+}
+
+/// Each kind as it goes out, beside what the other tests say of its figures: `UPDATE_GOLDEN=1` writes them anew, and a person reads the difference.
+#[test]
+fn every_kind_of_mail_is_as_it_was_read_last() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/notify/snapshots");
+    for kind in Kind::ALL {
+        let mut notice = notice(kind);
+        if !matches!(kind, Kind::Threshold | Kind::Forecast) {
+            notice = Notice {
+                budget: String::new(),
+                narrowed: vec![],
+                period: "day".into(),
+                period_start: "2026-11-24".into(),
+                period_end: "2026-11-24".into(),
+                pace: None,
+                days: vec![],
+                agents: vec![],
+                reasons: vec![("Why".into(), "because <of> it".into())],
+                count: 1,
+                ..notice
+            };
+        }
+        let mail = render(&notice, Some("https://farebox.example/acme"));
+        let chart = mail.chart.as_ref().map_or(0, Vec::len);
+        let texts = [("txt", format!("Subject: {}\n\n{}", mail.subject, mail.text)), ("html", mail.html)];
+        for (ending, text) in texts {
+            assert!(text.len() + chart < 100_000);
+            let file = folder.join(format!("{kind}.{ending}"));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&file, &text).unwrap();
+            }
+            let expected = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(text == expected, "{} differs; it is now:\n{text}", file.display());
+        }
+    }
 }

@@ -20,11 +20,11 @@ pub struct Said {
     pub chart: String,
 }
 
-/// `shown` puts a name into its surroundings: text, HTML or a subject.
+/// `shown` puts what is data into its surroundings: text, HTML or a subject.
 pub fn said(notice: &Notice, console: Option<&str>, shown: impl Fn(&str) -> String) -> Said {
-    let who = shown(&notice.name);
+    let who = shown(&name(&notice.name));
     let period = words::period(notice);
-    let budget = shown(&notice.budget);
+    let budget = shown(&name(&notice.budget));
     let used = percent_used(notice.spent, notice.limit);
     let (spent, limit, balance) = (shown_credits(notice.spent), shown_credits(notice.limit), shown_credits(notice.balance));
     let headline = match notice.kind {
@@ -42,7 +42,11 @@ pub fn said(notice: &Notice, console: Option<&str>, shown: impl Fn(&str) -> Stri
         }
         Kind::LowBalance => format!("{who} has {balance} credits left: less than the {limit} at which you wanted to hear of it."),
         Kind::Exhausted => format!("{who} has no credits left: the balance is {balance}."),
-        Kind::Spike => format!("{who} has spent {spent} credits on {period}: far more than on this weekday before."),
+        Kind::Spike => {
+            let who = words::narrowed(notice, |value| shown(&name(value)))
+                .map_or_else(|| who.clone(), |narrowed| format!("{who}, {narrowed},"));
+            format!("{who} has spent {spent} credits on {period}: far more than on this weekday before.")
+        }
         Kind::Rejected => {
             format!("Events of {who} are rejected. Had they been accepted, they would have cost about {spent} credits.")
         }
@@ -52,13 +56,19 @@ pub fn said(notice: &Notice, console: Option<&str>, shown: impl Fn(&str) -> Stri
                 .to_owned()
         }
         Kind::Canary => "Mails of this farebox installation arrive.".to_owned(),
+        Kind::Digest => format!(
+            "On {period} (UTC) {who} caused more mails than an account may in a day. What was held back: {}.",
+            alerts(notice.count)
+        ),
         Kind::Test => format!("Somebody asked farebox to send this mail to see that alerts of {who} arrive."),
     };
     let mut facts = Vec::new();
     if !notice.budget.is_empty() {
         facts.push(("Budget".to_owned(), budget));
-        if let Some(narrowed) = words::narrowed(notice, &shown) {
-            facts.push(("Counts".to_owned(), format!("{narrowed} (operations alone, unless it names a platform only)")));
+        if let Some(narrowed) = words::narrowed(notice, |value| shown(&name(value))) {
+            let is_platform_alone = notice.narrowed.iter().all(|(field, _)| field == "platform");
+            let what = if is_platform_alone { "operations and sessions" } else { "operations" };
+            facts.push(("Counts".to_owned(), format!("{what} of {narrowed}")));
         }
         facts.push(("Period".to_owned(), format!("{period}, days of {}", notice.time_zone)));
         facts.push(("Spent".to_owned(), format!("{spent} of {limit} credits ({used})")));
@@ -69,7 +79,7 @@ pub fn said(notice: &Notice, console: Option<&str>, shown: impl Fn(&str) -> Stri
     if matches!(notice.kind, Kind::LowBalance | Kind::Exhausted) {
         facts.push(("Balance".to_owned(), format!("{balance} credits")));
     }
-    facts.extend(notice.reasons.iter().map(|(label, value)| (name(label), shown(value))));
+    facts.extend(notice.reasons.iter().map(|(label, value)| (name(label), shown(&words::sentence(value)))));
     if let Some(pace) = &notice.pace {
         facts.push(("At this pace".to_owned(), format!("{} credits at the end of the period", shown_credits(pace.projected))));
         if let Some(day) = &pace.exhausted_on {
@@ -78,7 +88,7 @@ pub fn said(notice: &Notice, console: Option<&str>, shown: impl Fn(&str) -> Stri
     }
     facts.push(("As of".to_owned(), words::moment(notice.as_of, &notice.time_zone)));
     let caveat = match notice.kind {
-        Kind::Canary | Kind::Test | Kind::Guard | Kind::Rejected | Kind::Unpriced => String::new(),
+        Kind::Canary | Kind::Digest | Kind::Test | Kind::Guard | Kind::Rejected | Kind::Unpriced => String::new(),
         _ => "Events that arrive late, and users that join open sessions, may still raise these figures.".to_owned(),
     };
     Said { subject: subject(notice), headline, facts, caveat, advice: advice(notice, console), chart: chart(notice) }
@@ -95,14 +105,20 @@ fn subject(notice: &Notice) -> String {
         Kind::LowBalance => format!("{who}: {} credits left", short_credits(notice.balance)),
         Kind::Exhausted => format!("{who}: no credits left"),
         Kind::Spike => {
+            let who = words::narrowed(notice, name).map_or_else(|| who.clone(), |narrowed| format!("{who}, {narrowed}"));
             format!("{who}: {} credits on {}, far above the usual", short_credits(notice.spent), words::short_period(notice))
         }
         Kind::Rejected => format!("farebox: events of {who} are rejected"),
         Kind::Unpriced => format!("farebox: usage of {who} has no price"),
         Kind::Guard => "farebox: a partition stands still".to_owned(),
         Kind::Canary => "farebox: mails arrive".to_owned(),
+        Kind::Digest => format!("{who}: {} more on {}", alerts(notice.count), words::short_period(notice)),
         Kind::Test => format!("{who}: a test of farebox's alerts"),
     }
+}
+
+fn alerts(count: usize) -> String {
+    if count == 1 { "one alert".to_owned() } else { format!("{count} alerts") }
 }
 
 /// The true share in whole percent, cut; never below the threshold that it is about.
@@ -126,6 +142,10 @@ fn advice(notice: &Notice, console: Option<&str>) -> Vec<String> {
         ],
         Kind::Unpriced => vec!["Add a price and apply it; `farebox rerate` then charges what cost nothing.".to_owned()],
         Kind::Guard => vec!["`farebox recover` shows what can be done, and changes nothing by itself.".to_owned()],
+        Kind::Digest => vec![
+            "`farebox alerts list` shows them all, and `farebox alerts show ID` what each of them says.".to_owned(),
+            "If that is too many, raise the limits, or name fewer thresholds; `alerts.mails_per_day_max` says how many mails an account may cause in a day.".to_owned(),
+        ],
         Kind::Canary | Kind::Test => vec!["There is nothing to do.".to_owned()],
     };
     if let Some(console) = console {
@@ -163,8 +183,8 @@ pub fn text(notice: &Notice, console: Option<&str>) -> String {
             continue;
         }
         text += &format!("\n{what}:\n");
-        for (name, cost) in rows {
-            text += &format!("  {}: {} credits\n", isolated(name), shown_credits(*cost));
+        for (of, cost) in rows {
+            text += &format!("  {}: {} credits\n", isolated(&name(of)), shown_credits(*cost));
         }
     }
     text += "\nWhat to do:\n";

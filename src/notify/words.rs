@@ -11,6 +11,7 @@ const JOINED: char = '\u{a0}';
 const HUNDREDTH: i128 = 10_000_000;
 /// Names of people's things are shown so long at most.
 const NAME_CHARS_MAX: usize = 80;
+const SENTENCE_CHARS_MAX: usize = 500;
 
 /// Two decimals, rounded half to even from the exact amount; thousands apart.
 pub fn shown_credits(amount: Credits) -> String {
@@ -56,20 +57,29 @@ pub fn percent_used(spent: Credits, limit: Credits) -> String {
 
 /// A name as data: one line, no invisible control over what surrounds it, not endless.
 pub fn name(text: &str) -> String {
+    let shown = line(text, NAME_CHARS_MAX);
+    if shown.is_empty() { "(no name)".to_owned() } else { shown }
+}
+
+/// A sentence that may hold names: as they are, and longer.
+pub fn sentence(text: &str) -> String {
+    line(text, SENTENCE_CHARS_MAX)
+}
+
+fn line(text: &str, chars_max: usize) -> String {
     let is_control = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    let mut shown: String = text.chars().map(|c| if is_control(c) { ' ' } else { c }).take(NAME_CHARS_MAX + 1).collect();
-    if shown.chars().count() > NAME_CHARS_MAX {
-        shown = shown.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect();
+    let mut shown: String = text.chars().map(|c| if is_control(c) { ' ' } else { c }).take(chars_max + 1).collect();
+    if shown.chars().count() > chars_max {
+        shown = shown.chars().take(chars_max - 1).chain(['…']).collect();
     }
-    if shown.trim().is_empty() { "(no name)".to_owned() } else { shown.trim().to_owned() }
+    shown.trim().to_owned()
 }
 
-/// A name inside plain text: letters that are written from the right keep their order to themselves.
-pub fn isolated(text: &str) -> String {
-    let shown = name(text);
-    if shown.is_ascii() { shown } else { format!("\u{2068}{shown}\u{2069}") }
+/// A [`name`] or [`sentence`] inside plain text: letters that are written from the right keep their order to themselves.
+pub fn isolated(shown: &str) -> String {
+    if shown.is_ascii() { shown.to_owned() } else { format!("\u{2068}{shown}\u{2069}") }
 }
 
 /// `November 2026`, `the week 23–29 November 2026`, `25 November 2026`.

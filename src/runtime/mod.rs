@@ -98,14 +98,15 @@ pub async fn run(config: &Config, options: Options, stop: impl Future<Output = (
         topic,
         shared: Arc::clone(&shared),
     });
+    let mailer = startup::mailer(config, &store, &shared)?;
     let alerts = Alerts {
         store: store.clone(),
         touched: Arc::clone(&shared.spending),
         progress: Arc::clone(&shared.progress),
         metrics: Arc::clone(&metrics),
         telling: startup::telling(config),
+        mail_waits: Arc::clone(&mailer.mail_waits),
     };
-    let mailer = startup::mailer(config, &store, &shared)?;
     let connect = |on_revoke| {
         let consumer = Arc::new(Handle::new(&client, &shared.topic, on_revoke)?);
         let asked = Asked { consumer: Arc::clone(&consumer), publisher, topic: Arc::clone(&shared.topic), fixed_topic_id };

@@ -268,6 +268,7 @@ pub fn telling(config: &Config) -> Telling {
         operators: config.alerts.operator_emails.clone(),
         mails_per_day_max: config.alerts.mails_per_day_max,
         topic: config.kafka.topic.clone(),
+        every: config.leader.interval.get(),
         canary: config.alerts.canary.get(),
     }
 }
@@ -291,6 +292,7 @@ pub fn mailer(config: &Config, store: &Store, shared: &Shared) -> Result<Mailer,
         timeout: config.smtp.timeout.get(),
         retry_for: config.alerts.retry_for.get(),
         process: format!("{:016x}", u64::from_le_bytes(process)),
+        mail_waits: Arc::default(),
     })
 }
 

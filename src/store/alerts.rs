@@ -142,6 +142,20 @@ pub struct OpenMail {
     pub unknowns: u32,
 }
 
+/// A mail that nobody got.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HeldMail {
+    /// Whose.
+    pub account: String,
+    /// Who was to get it.
+    pub recipient: String,
+    /// When.
+    #[serde(with = "super::time")]
+    pub at: Timestamp,
+    /// A [`crate::notify::Notice`] as JSON.
+    pub evidence: String,
+}
+
 /// How a detail begins that tells of an unknown outcome.
 pub const UNKNOWN: &str = "unknown: ";
 
@@ -322,6 +336,16 @@ impl Store {
         self.row(sql, &[("account", account), ("since", &text(since))]).await.map(|row: Row| row.mails)
     }
 
+    /// Mails that were held back for this reason, of a stretch of time; by account, recipient and time.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn held_mails(&self, reason: &str, from: Timestamp, until: Timestamp) -> Result<Vec<HeldMail>, Error> {
+        let sql = "SELECT account, recipient, at, evidence FROM mail_outbox WHERE step = 0 AND state = 'held' AND detail = {reason:String} \
+                   AND at >= toDateTime64({from:String}, 3, 'UTC') AND at < toDateTime64({until:String}, 3, 'UTC') ORDER BY account, recipient, at, mail";
+        self.rows(sql, &[("reason", reason), ("from", &text(from)), ("until", &text(until))]).await
+    }
+
     /// Whether mails of this account or budget are muted at a moment.
     ///
     /// # Errors
@@ -423,52 +447,6 @@ impl Store {
         self.rows(sql, &[("day", day)]).await
     }
 
-    /// Accounts with `spikes` whose day costs far more than that weekday did: more than twice the most, and more than the mean and four standard deviations, of
-    /// at least three of the eight weeks before.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn spikes(&self, now: Timestamp) -> Result<Vec<Spike>, Error> {
-        let sql = "WITH toDateTime64({now:String}, 3, 'UTC') AS now
-             SELECT account, any(name) AS name, any(emails) AS emails, any(time_zone) AS time_zone, toString(any(today)) AS day,
-               sumIf(c.cost, c.day = today) AS cost,
-               arrayFilter(x -> x.1 != today AND toDayOfWeek(x.1) = toDayOfWeek(today), groupArray((c.day, c.cost))) AS before, toUInt8(length(before)) AS weeks,
-               CAST(arraySum(x -> x.2, before) / greatest(1, length(before)) AS Decimal(38, 9)) AS mean
-             FROM (
-               SELECT account, day, sum(d.cost) AS cost FROM daily_costs AS d WHERE day >= toDate(now) - 57
-                 AND account IN (SELECT account FROM accounts WHERE spikes != 0) GROUP BY account, day
-             ) AS c
-             INNER JOIN (
-               SELECT account, terms.1 AS name, terms.2 AS emails, if(terms.3 = '', 'UTC', terms.3) AS time_zone,
-                 toDate(substring(toString(now, time_zone), 1, 10)) AS today
-               FROM (
-                 SELECT account, argMax((name, emails, r.time_zone, spikes, retired), (valid_from, version)) AS terms
-                 FROM accounts AS r WHERE valid_from <= now GROUP BY account
-               ) WHERE terms.4 != 0 AND terms.5 = 0
-             ) AS a ON c.account = a.account
-             WHERE c.day > today - 57 AND c.day <= today
-             GROUP BY account, today
-             HAVING length(before) >= 3 AND cost > 2 * arrayMax(x -> x.2, before)
-               AND toFloat64(cost) > toFloat64(mean) + 4 * sqrt(arrayAvg(x -> pow(toFloat64(x.2) - toFloat64(mean), 2), before))
-             ORDER BY account";
-        self.rows(sql, &[("now", &text(now))]).await
-    }
-
-    /// What of an account's day differs most from the same weekday in the eight weeks before: agents, models, platforms and categories, by cost.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn risen(&self, account: &str, day: &str) -> Result<Vec<Risen>, Error> {
-        let one = |field: &str| {
-            format!(
-                "SELECT '{field}' AS what, toString({field}) AS name, sumIf(c.cost, c.day = {{day:Date}}) AS cost,                  CAST(sumIf(c.cost, c.day < {{day:Date}}) / 8 AS Decimal(38, 9)) AS mean FROM costs AS c WHERE account = {{account:String}} AND {field} != ''                  AND day <= {{day:Date}} AND day > {{day:Date}} - 57 AND toDayOfWeek(day) = toDayOfWeek({{day:Date}}) GROUP BY name ORDER BY cost - mean DESC LIMIT 1"
-            )
-        };
-        let sql =
-            format!("SELECT * FROM ({} UNION ALL {} UNION ALL {}) WHERE cost > mean", one("agent"), one("model"), one("platform"));
-        self.rows(&sql, &[("account", account), ("day", day)]).await
-    }
-
     /// Who is to hear of an account, what people call it, and its zone: its row that holds at a moment.
     ///
     /// # Errors
@@ -523,38 +501,4 @@ pub struct UnpricedUsage {
     pub events: u64,
     /// Kinds, categories, models and platforms.
     pub what: String,
-}
-
-/// A day that costs far more than its weekday.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Spike {
-    /// Whose.
-    pub account: String,
-    /// What people call it; `""`: its id.
-    pub name: String,
-    /// Who hears of it.
-    pub emails: Vec<String>,
-    /// IANA zone.
-    pub time_zone: String,
-    /// The day.
-    pub day: String,
-    /// What it costs so far.
-    pub cost: String,
-    /// What that weekday cost in the mean.
-    pub mean: String,
-    /// Of how many weeks.
-    pub weeks: u8,
-}
-
-/// What has risen on a day.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Risen {
-    /// `agent`, `model` or `platform`.
-    pub what: String,
-    /// Its name.
-    pub name: String,
-    /// What it costs so far.
-    pub cost: String,
-    /// What it cost on that weekday in the mean of eight weeks.
-    pub mean: String,
 }

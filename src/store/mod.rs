@@ -20,6 +20,7 @@ mod rows;
 mod session_folds;
 mod settings;
 mod sources;
+mod spikes;
 mod stops;
 mod stream;
 /// Moments as ClickHouse writes them in JSON: for `#[serde(with = "store::time")]`.
@@ -36,7 +37,7 @@ use serde::de::DeserializeOwned;
 
 pub use adjustments::{LoggedStream, Metered, Posting, Span};
 pub use alerts::{
-    AlertRow, BudgetStatus, Contact, MailStep, NewestBatch, OpenMail, Part, RejectedUsage, Risen, Spike, UNKNOWN, UnpricedUsage,
+    AlertRow, BudgetStatus, Contact, HeldMail, MailStep, NewestBatch, OpenMail, Part, RejectedUsage, UNKNOWN, UnpricedUsage,
 };
 pub use balances::{ACCOUNTS_MAX, AccountBalance, AccountEntries, MarkedBalance};
 pub use error::{Disposition, Error};
@@ -48,6 +49,7 @@ pub use migrate::{Migrate, Migrated, SchemaStatus};
 pub use rows::RowStream;
 pub use session_folds::FoldMark;
 pub use sources::Source;
+pub use spikes::{Numbers, Risen, Spike};
 pub use stops::Stop;
 pub use stream::Stream;
 pub use unique::Unique;
@@ -186,7 +188,10 @@ impl Store {
     }
 
     /// The one row that a question must answer.
-    async fn row<T: DeserializeOwned>(&self, sql: &str, params: &[(&str, &str)]) -> Result<T, Error> {
+    ///
+    /// # Errors
+    /// See [`Error`]; an answer with none or several.
+    pub async fn row<T: DeserializeOwned>(&self, sql: &str, params: &[(&str, &str)]) -> Result<T, Error> {
         one(self.rows(sql, params).await?)
     }
 }

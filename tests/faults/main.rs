@@ -3,9 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 #![allow(dead_code)] // not every file uses everything of the support
 
+mod alerts;
 mod bench;
 mod clickhouse;
 mod clickhouse_dies;
+#[path = "../support/desk.rs"]
+mod desk;
 mod disk;
 mod drawn;
 mod duplicates;

@@ -1,82 +1,15 @@
 //! Budgets and balances reach people: once for each threshold, by mail, whatever the mail server does.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use farebox::config::{Config, Inputs};
 use farebox::model::Timestamp;
-use farebox::notify::Smtp;
-use farebox::runtime::alerts::{Alerts, Mailer, Telling};
-use farebox::runtime::{Progress, Touched, clock, settings_of_store};
+use farebox::runtime::alerts::Mailer;
+use farebox::runtime::clock;
 use farebox::store::Store;
-use farebox::telemetry::Metrics;
 
-use super::quick::quick;
-use super::servers::{Arrived, ClickHouse, Farebox, Kafka, Mails, Message, SOON};
-
-const BOOK: &str = r#"
-[[account]]
-id = "acme"
-name = "ACME GmbH"
-time_zone = "Europe/Berlin"
-operations = "reported"
-charge = ["operations"]
-emails = ["finance@acme.example"]
-low_balance = "100"
-
-[[budget]]
-id = "acme-monthly"
-account = "acme"
-period = "month"
-limit = "1000"
-thresholds = [50, 80, 100]
-"#;
-
-fn used(id: &str, credits: &str) -> Message {
-    let event = serde_json::json!({
-        "id": id, "time": clock::now().to_string(), "account": "acme", "agent": "support-bot", "category": "llm", "model": "gpt-4o", "credits": credits
-    });
-    Message::new("acme", event.to_string())
-}
-
-fn installed(book: &str, mails: &Mails) -> Farebox {
-    let mut farebox = quick(Kafka::shared(), ClickHouse::shared());
-    farebox.set("smtp.url", mails.url()).set("smtp.timeout", "2s");
-    farebox.run(&["migrate"]).expect_success();
-    farebox.write("book.toml", book);
-    farebox.run(&["apply", "book.toml"]).expect_success();
-    farebox
-}
-
-fn thresholds(farebox: &Farebox) -> Vec<(String, u16, u64)> {
-    let sql = format!(
-        "SELECT kind, threshold, count() AS count FROM {}.alerts GROUP BY kind, threshold ORDER BY kind, threshold",
-        farebox.database
-    );
-    #[derive(serde::Deserialize)]
-    struct Row {
-        kind: String,
-        threshold: u16,
-        count: u64,
-    }
-    ClickHouse::shared().rows(&sql).into_iter().map(|row: Row| (row.kind, row.threshold, row.count)).collect()
-}
-
-/// A header that holds words beyond ASCII, decoded by Python's own library.
-fn decoded(header: &str) -> String {
-    let mut python = std::process::Command::new("python3");
-    python.args([
-        "-c",
-        "import sys; from email.header import decode_header, make_header; print(make_header(decode_header(sys.argv[1])))",
-        header,
-    ]);
-    String::from_utf8(python.output().unwrap().stdout).unwrap().trim().replace('\u{a0}', " ")
-}
-
-fn subjects(arrived: &[Arrived]) -> Vec<String> {
-    arrived.iter().map(|mail| decoded(&mail.header("Subject"))).collect()
-}
+use super::desk::{BOOK, Desk, MINUTE, at, decoded, installed, subjects, thresholds, used};
+use super::servers::{Certificates, ClickHouse, Farebox, Kafka, Mails, Manners, Message, SOON, eventually};
 
 #[test]
 fn events_that_cross_three_thresholds_make_three_mails_and_a_balance_that_runs_out_two() {
@@ -146,95 +79,6 @@ fn a_jump_over_all_thresholds_sends_one_mail_and_keeps_every_row() {
     assert_eq!(instance.stop().code(), Some(0));
     assert_eq!(thresholds(&farebox).len(), 3);
     assert_eq!(mails.arrived().len(), 1);
-}
-
-/// One installation without an instance: whoever tells and sends is in this process, and is told the time.
-struct Desk {
-    farebox: Farebox,
-    alerts: Alerts,
-    mailer: Mailer,
-    runtime: tokio::runtime::Runtime,
-}
-
-const MINUTE: i64 = 60_000;
-
-impl Desk {
-    fn open(book: &str, mails: &Mails) -> Self {
-        let farebox = installed(book, mails);
-        let config = Config::load(&Inputs { file: Some(farebox.config()), ..Inputs::default() }).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let _guard = runtime.enter();
-        let store = Store::new(&settings_of_store(&config)).unwrap();
-        let (progress, metrics) = (Arc::new(Progress::default()), Arc::new(Metrics::new().unwrap()));
-        let telling = Telling {
-            from: config.smtp.from.clone(),
-            operators: vec!["ops@example.com".into()],
-            mails_per_day_max: 20,
-            topic: farebox.topic.clone(),
-            canary: Duration::ZERO,
-        };
-        let alerts = Alerts {
-            store: store.clone(),
-            touched: Arc::new(Touched::collecting()),
-            progress: Arc::clone(&progress),
-            metrics: Arc::clone(&metrics),
-            telling,
-        };
-        let mailer = Mailer {
-            store,
-            smtp: Smtp::new(&config.smtp).unwrap(),
-            progress,
-            metrics,
-            from: config.smtp.from.clone(),
-            reply_to: None,
-            console: None,
-            timeout: config.smtp.timeout.get(),
-            retry_for: Duration::from_secs(86_400),
-            process: "test".into(),
-        };
-        drop(_guard);
-        Self { farebox, alerts, mailer, runtime }
-    }
-
-    fn spend(&self, day: &str, credits: &str) {
-        let sql = format!(
-            "INSERT INTO {}.usage_hourly (account, day, hour, agent, category, events, cost) VALUES ('acme', '{day}', '{day} 10:00:00', 'support-bot', 'llm', 1, {credits})",
-            self.farebox.database
-        );
-        ClickHouse::shared().query(&sql);
-    }
-
-    fn look(&self, at: Timestamp) {
-        self.runtime.block_on(self.alerts.look(&["acme"], at)).unwrap();
-    }
-
-    fn send(&self, at: Timestamp) {
-        self.runtime.block_on(self.mailer.turn(move || at)).unwrap();
-    }
-
-    /// The newest state of each mail, by recipient.
-    fn states(&self) -> Vec<(String, String)> {
-        let sql = format!(
-            "SELECT recipient, argMax(state, step) AS state FROM {}.mail_outbox GROUP BY mail, recipient ORDER BY recipient, min(at)",
-            self.farebox.database
-        );
-        #[derive(serde::Deserialize)]
-        struct Row {
-            recipient: String,
-            state: String,
-        }
-        ClickHouse::shared().rows(&sql).into_iter().map(|row: Row| (row.recipient, row.state)).collect()
-    }
-
-    fn state(&self) -> String {
-        let states = self.states();
-        assert_eq!(states.len(), 1, "{states:?}");
-        states[0].1.clone()
-    }
-}
-
-fn at(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
 }
 
 #[test]
@@ -505,4 +349,238 @@ fn a_wrong_mail_server_is_told_in_one_sentence() {
     assert!(away.status.code() == Some(1) && away.stderr.contains("[smtp]"), "{}", away.stderr);
     let wrong = farebox.run(&["alerts", "test", "--to", "me@example.com", "--set", "smtp.url=mail.example.com"]);
     assert!(wrong.status.code() == Some(78) && wrong.stderr.contains("smtp.url"), "{} {}", wrong.status, wrong.stderr);
+}
+
+#[test]
+fn mails_go_over_tls_and_with_a_login_and_say_in_one_sentence_why_not() {
+    let certificates = Certificates::new();
+    let (certificate, key) = certificates.server("mail", 2040);
+    for how in ["starttls", "wrapped"] {
+        let manners = Manners { tls: Some((how, certificate.clone(), key.clone())), login: "farebox:correct horse".to_owned() };
+        let mails = Mails::start_with(manners, &[]);
+        let mut farebox = installed(BOOK, &mails);
+        let told = |farebox: &Farebox| farebox.run(&["alerts", "test", "--to", "me@example.com"]);
+        let refused = |farebox: &Farebox, why: &str| {
+            let output = told(farebox);
+            let is_one_line = output.stderr.lines().count() == 1;
+            assert!(output.status.code() == Some(1) && is_one_line && output.stderr.contains(why), "{how}: {}", output.stderr);
+            assert!(!output.stderr.contains("wrong horse") && !output.stderr.contains("correct horse"), "{}", output.stderr);
+        };
+        refused(&farebox, "UnknownIssuer");
+        farebox.set("smtp.ca_file", certificates.ca().to_str().unwrap());
+        refused(&farebox, "530");
+        farebox.set("smtp.username", "farebox").set("smtp.password", "wrong horse");
+        refused(&farebox, "535");
+        farebox.write("mail.secret", "correct horse\n");
+        farebox.set("smtp.password", "").set("smtp.password_file", "mail.secret");
+        told(&farebox).expect_success();
+        assert_eq!(mails.arrived().len(), 1, "{how}");
+        let doctor = farebox.run(&["doctor"]).stdout;
+        assert!(doctor.contains(&format!("ok    mail: {} takes the login of `farebox`", mails.url())), "{doctor}");
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_in_tls_is_tried_again() {
+    let certificates = Certificates::new();
+    let (certificate, key) = certificates.server("mail", 2040);
+    let manners = Manners { tls: Some(("starttls", certificate, key)), login: String::new() };
+    let mails = Mails::start_with(manners, &["stall_tls"]);
+    let mut farebox = installed(BOOK, &mails);
+    farebox.set("smtp.ca_file", certificates.ca().to_str().unwrap());
+    let desk = Desk::of(farebox);
+    desk.spend("2026-03-10", "500");
+    let begin = at("2026-03-10T12:00:00Z");
+    desk.look(begin);
+    for (minutes, state) in [(0, "pending"), (1, "sent")] {
+        desk.send(begin.plus_millis(minutes * MINUTE));
+        assert_eq!(desk.state(), state);
+    }
+}
+
+#[test]
+fn what_is_beyond_a_days_mails_comes_in_one_mail_after_midnight() {
+    let mails = Mails::start(&[]);
+    let book = BOOK.replace("[50, 80, 100]", "[10, 20, 30, 40, 50]");
+    let mut desk = Desk::open(&book, &mails);
+    desk.alerts.telling.mails_per_day_max = 2;
+    for hour in 10..15 {
+        desk.spend("2026-03-10", &(90 + hour).to_string()); // each another: the same block twice would be one
+        let now = at(&format!("2026-03-10T{hour}:00:00Z"));
+        desk.look(now);
+        desk.send(now);
+    }
+    let arrived = mails.arrived();
+    assert_eq!(arrived.len(), 2);
+    assert!(!arrived[0].text().contains("the last mail for today") && arrived[1].text().contains("the last mail for today"));
+    let later = |text: &str| {
+        desk.runtime.block_on(desk.alerts.scheduled(at(text))).unwrap();
+        desk.send(at(text));
+        mails.arrived()
+    };
+    assert_eq!(later("2026-03-10T23:59:00Z").len(), 2);
+    assert_eq!(later("2026-03-11T00:04:00Z").len(), 2);
+    let arrived = later("2026-03-11T00:05:00Z");
+    assert_eq!(arrived.len(), 3);
+    assert_eq!(later("2026-03-11T00:06:00Z").len(), 3);
+    assert_eq!(later("2026-03-13T09:00:00Z").len(), 3);
+    let digest = &arrived[2];
+    assert_eq!(decoded(&digest.header("Subject")), "ACME GmbH: 3 alerts more on 10 March");
+    let text = digest.text().replace(['\u{2068}', '\u{2069}'], "");
+    for (hour, percent) in [(12, 30), (13, 40), (14, 51)] {
+        let line = format!("{hour}:00 UTC: ACME GmbH: {percent}\u{a0}% of 1\u{a0}000 credits used for March");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
+#[test]
+fn an_agent_far_above_its_weekday_is_told_apart_from_its_account() {
+    let mails = Mails::start(&[]);
+    let desk = Desk::open(&BOOK.replace("low_balance", "spikes = true\nlow_balance"), &mails);
+    let database = &desk.farebox.database;
+    let agent = |agent: &str, day: &str, credits: &str| {
+        ClickHouse::shared().query(&format!(
+            "INSERT INTO {database}.usage_hourly (account, day, hour, agent, category, events, cost) VALUES ('acme', '{day}', '{day} 09:00:00', '{agent}', 'llm', 10, {credits})"
+        ));
+    };
+    for day in ["2026-02-10", "2026-02-17", "2026-02-24", "2026-03-03"] {
+        agent("steady", day, "500");
+        agent("crawler", day, "20");
+        agent("small", day, "1");
+    }
+    agent("steady", "2026-03-10", "400");
+    agent("crawler", "2026-03-10", "150");
+    agent("small", "2026-03-10", "9"); // nine times as much, and a trifle
+    let begin = at("2026-03-10T12:00:00Z");
+    for minutes in [0, 1] {
+        desk.runtime.block_on(desk.alerts.scheduled(begin.plus_millis(minutes * MINUTE))).unwrap();
+    }
+    desk.send(begin.plus_millis(2 * MINUTE));
+    let arrived = mails.arrived();
+    assert_eq!(subjects(&arrived), ["ACME GmbH, agent crawler: 150 credits on 10 March, far above the usual"]);
+    // The account as a whole spikes too: told once more, and then nothing.
+    agent("crawler", "2026-03-10", "600");
+    for minutes in [3, 4] {
+        desk.runtime.block_on(desk.alerts.scheduled(begin.plus_millis(minutes * MINUTE))).unwrap();
+    }
+    desk.send(begin.plus_millis(5 * MINUTE));
+    let arrived = mails.arrived();
+    assert_eq!(subjects(&arrived)[1..], ["ACME GmbH: 1\u{20}159 credits on 10 March, far above the usual"]);
+    let text = arrived[1].text();
+    assert!(text.contains("Risen most, agent: crawler: 750.00 credits instead of 10.00"), "{text}");
+    assert!(text.contains("Operations: 40 instead of 15"), "{text}");
+}
+
+/// An hour of the day in which it is noon, or a little later, somewhere.
+fn zone_of_noon(now: Timestamp) -> String {
+    let hour = now.millis().rem_euclid(86_400_000) / 3_600_000;
+    // POSIX counts the other way round: Etc/GMT-3 lies east of Greenwich.
+    match 12 - hour {
+        0 => "Etc/GMT".to_owned(),
+        east @ 1..=12 => format!("Etc/GMT-{east}"),
+        west => format!("Etc/GMT+{}", -west),
+    }
+}
+
+#[test]
+fn every_kind_of_alert_comes_from_events_in_kafka_to_a_mail() {
+    let mails = Mails::start(&[]);
+    let zone = zone_of_noon(clock::now());
+    let book = format!(
+        r#"
+[[account]]
+id = "acme"
+name = "ACME GmbH"
+time_zone = "{zone}"
+operations = "reported"
+charge = ["operations"]
+emails = ["finance@acme.example"]
+low_balance = "100"
+spikes = true
+
+[[account]]
+id = "globex"
+charge = ["operations"]
+
+[[budget]]
+id = "daily"
+account = "acme"
+period = "day"
+limit = "1000"
+thresholds = [50]
+forecast = true
+"#
+    );
+    let mut farebox = installed(&book, &mails);
+    farebox.set("leader.interval", "1s").set("alerts.canary", "24h");
+    farebox.set("alerts.operator_emails", vec!["ops@example.com"]);
+    farebox.run(&["credits", "grant", "acme", "800", "--key", "first"]).expect_success();
+    let kafka = &Kafka::shared().client;
+    let event = |id: &str, days_ago: i64, account: &str, more: serde_json::Value| {
+        let time = clock::now().plus_millis(-days_ago * 86_400_000).to_string();
+        let mut event =
+            serde_json::json!({ "id": id, "time": time, "account": account, "agent": "bot", "category": "llm", "model": "gpt-4o" });
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Message::new(account, event.to_string())
+    };
+    let credits = |amount: &str| serde_json::json!({ "credits": amount });
+    let mut instance = farebox.start();
+    // Four weeks of it, then a day that is far above: six tenths of the limit at noon.
+    for weeks in 1..=4 {
+        kafka.produce(&farebox.topic, &[event(&format!("w{weeks}"), 7 * weeks, "acme", credits("10"))]);
+    }
+    kafka.produce(&farebox.topic, &[event("today", 0, "acme", credits("600"))]);
+    kafka.produce(&farebox.topic, &[event("free", 0, "globex", serde_json::json!({}))]);
+    kafka.produce(&farebox.topic, &[event("bad", 0, "globex", serde_json::json!({ "duration_ms": -1 }))]);
+    let wait = |expected: &[&str]| {
+        eventually(SOON, || {
+            let mut told: Vec<String> = thresholds(&farebox).into_iter().map(|(kind, ..)| kind).collect();
+            told.dedup();
+            let mailed = mails.arrived().len();
+            if told == expected && mailed == expected.len() { Ok(()) } else { Err(format!("{told:?}, {mailed} mails")) }
+        });
+    };
+    // 760 of 800 are used: low, and a day far above the others; half of the limit, and more than all of it expected.
+    kafka.produce(&farebox.topic, &[event("more", 0, "acme", credits("120"))]);
+    wait(&["canary", "forecast", "low_balance", "rejected", "spike", "threshold", "unpriced"]);
+    kafka.produce(&farebox.topic, &[event("rest", 0, "acme", credits("40"))]);
+    wait(&["canary", "exhausted", "forecast", "low_balance", "rejected", "spike", "threshold", "unpriced"]);
+    // Somebody moves the group's offset beyond what was read: the partition stops itself.
+    assert_eq!(instance.stop().code(), Some(0));
+    kafka.produce(&farebox.topic, &[event("unread", 0, "acme", credits("1")), event("unread2", 0, "acme", credits("1"))]);
+    let end = kafka.offsets(&farebox.topic, 0).1;
+    kafka.commit(&farebox.group, &farebox.topic, 0, end, "");
+    let mut instance = farebox.start();
+    wait(&["canary", "exhausted", "forecast", "guard", "low_balance", "rejected", "spike", "threshold", "unpriced"]);
+    instance.stop();
+    for mail in mails.arrived() {
+        let subject = decoded(&mail.header("Subject"));
+        let expected = if subject.starts_with("farebox: ") { "ops@example.com" } else { "finance@acme.example" };
+        assert_eq!(mail.recipient, expected, "{subject}");
+    }
+}
+
+#[test]
+fn ten_thousand_mails_wait_for_a_server_that_is_away_and_one_of_them_asks_for_it() {
+    let mut mails = Mails::start(&[]);
+    let desk = Desk::open(BOOK, &mails);
+    desk.spend("2026-03-10", "500");
+    let begin = at("2026-03-10T12:00:00Z");
+    desk.look(begin);
+    let (database, clickhouse) = (&desk.farebox.database, ClickHouse::shared());
+    clickhouse.query(&format!(
+        "INSERT INTO {database}.mail_outbox SELECT concat('<', toString(n.number), '@example.com>') AS mail, step, state, alert, account, \
+         recipient, at, next_at, reply_to, evidence, detail, by FROM {database}.mail_outbox CROSS JOIN numbers(9999) AS n"
+    ));
+    mails.kill9();
+    let count =
+        |what: &str| clickhouse.query(&format!("SELECT count() FROM {database}.mail_outbox WHERE {what}")).trim().to_owned();
+    for hours in 0..24 {
+        desk.send(begin.plus_millis(hours * 60 * MINUTE));
+    }
+    assert_eq!((count("step = 0"), count("state = 'sending'")), ("10000".into(), "24".into()));
+    mails.launch(&[]);
+    desk.send(begin.plus_millis(24 * 60 * MINUTE));
+    // One turn's worth; the rest waits for the next turns as it was.
+    assert_eq!((count("state = 'sent'"), count("state = 'failed'"), mails.arrived().len()), ("500".into(), "0".into(), 500));
 }

@@ -198,6 +198,9 @@ fn on_a_terminal_the_numbers_grow_until_ctrl_c() {
         assert!(sent.contains("\"cost\":\"6\""), "{sent}");
         terminal.wait_for(" globex hello llm gpt-4o: 6 credits");
 
+        // Half of the crawler's budget is used up after some ten seconds.
+        terminal.wait_for("Globex Research: 5");
+
         terminal.press_ctrl_c();
         assert!(terminal.end().success(), "{}", terminal.text());
         terminal.wait_for("nothing of it is left");

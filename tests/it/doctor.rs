@@ -24,7 +24,13 @@ fn servers_that_are_away_are_named_each_and_soon() {
         failed[1].contains("ClickHouse at http://127.0.0.1:")
             && failed[1].ends_with("start it, or set clickhouse.url to where it is")
     );
-    assert_eq!(output.stderr, "farebox: 2 of 3 checks failed; their lines say what to do\n");
+    let warned = lines(&output, "warn");
+    assert!(
+        warned.len() == 2 && warned[0].starts_with("warn  mail: `127.0.0.1:") && warned[0].ends_with("start it, or mend [smtp]"),
+        "{warned:?}"
+    );
+    assert!(warned[1].contains("alerts.operator_emails is empty") && warned[1].ends_with("name somebody"));
+    assert_eq!(output.stderr, "farebox: 2 of 5 checks failed; their lines say what to do\n");
 }
 
 #[test]
@@ -55,6 +61,7 @@ fn what_migrate_made_is_in_order_and_what_was_changed_is_found() {
         "ok    kafka.session_timeout: 3000 ms".to_owned(),
         format!("ok    topic {} retention.ms: 604800000, whole rejected events are kept for 7 days", farebox.dead_letter_topic),
         "ok    stops: no partition is stopped".to_owned(),
+        "ok    clock: ClickHouse's and ours agree".to_owned(),
     ] {
         assert!(healthy.stdout.lines().any(|found| found == line), "{line}\n{}", healthy.stdout);
     }

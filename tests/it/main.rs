@@ -8,6 +8,8 @@ mod cli;
 mod commands;
 mod credits;
 mod demo;
+#[path = "../support/desk.rs"]
+mod desk;
 mod direct;
 mod docs;
 mod doctor;

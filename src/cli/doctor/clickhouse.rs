@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Finding, SILENCE_MAX};
 use crate::config::Config;
 use crate::model::Timestamp;
-use crate::runtime::{self, key};
+use crate::runtime::{self, clock, key};
 use crate::store::{self, Error, SchemaStatus, Settings, Store};
 
 /// Tables into which blocks go under tokens.
@@ -15,6 +15,9 @@ const TABLE_SETTINGS: [(&str, u64); 3] =
     [("non_replicated_deduplication_window", 1_000), ("fsync_after_insert", 1), ("fsync_part_directory", 1)];
 /// What tables are made with.
 const TOKENS: u64 = 100_000;
+/// Clocks that differ by more are told.
+const SKEW_WARN_MS: i64 = 1_000;
+const GIGABYTE: u64 = 1_000_000_000;
 /// Rows of a block that stays one part.
 const BLOCK_ROWS_MAX: u64 = 1_048_449;
 
@@ -66,6 +69,8 @@ async fn ask(config: &Config, settings: &Settings, findings: &mut Vec<Finding>) 
             return Ok(());
         }
     }
+    of_clock(&store, findings).await?;
+    of_disks(&store, findings).await?;
     let path = &config.users.hash_key_file;
     findings.push(match key::examine(path, &store).await {
         Ok(id) => Finding::ok("users key", format!("{} has id {id}, as the database knows", path.display())),
@@ -95,6 +100,52 @@ async fn ask(config: &Config, settings: &Settings, findings: &mut Vec<Finding>) 
             "`farebox recover` shows what to do (docs/recovery.md)",
         )
     }));
+    Ok(())
+}
+
+/// The server's clock says when a batch is written and which month is old; ours says when a budget's day ends.
+async fn of_clock(store: &Store, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Row {
+        now: i64,
+    }
+    let before = clock::now().millis();
+    let Row { now } = store.row("SELECT toUnixTimestamp64Milli(now64(3)) AS now", &[]).await?;
+    let after = clock::now().millis();
+    // What the answer took is no skew.
+    let skew = if now < before { now - before } else { (now - after).max(0) };
+    let found = format!("ClickHouse's is {} ms {} ours", skew.abs(), if skew < 0 { "behind" } else { "ahead of" });
+    findings.push(match skew.abs() {
+        0..=SKEW_WARN_MS => Finding::ok("clock", "ClickHouse's and ours agree"),
+        _ => {
+            Finding::warn("clock", found, "let both machines set their clocks by NTP: days, sessions and prices begin by the clock")
+        }
+    });
+    Ok(())
+}
+
+async fn of_disks(store: &Store, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Disk {
+        name: String,
+        free: u64,
+        total: u64,
+    }
+    // Disks that are remote say 2^64 - 1, or nothing.
+    let sql = "SELECT name, free_space AS free, total_space AS total FROM system.disks WHERE total_space > 0 AND total_space < 1e18 ORDER BY name";
+    for Disk { name, free, total } in store.rows::<Disk>(sql, &[]).await? {
+        let percent = u128::from(free) * 100 / u128::from(total.max(1));
+        let found = format!("{} GB of {} free ({percent} %)", free / GIGABYTE, total / GIGABYTE);
+        let (check, remedy) = (
+            format!("disk {name}"),
+            "make room, or keep less: usage_log.keep, rejected.keep; when it is full, events wait in Kafka",
+        );
+        findings.push(match percent {
+            0..3 => Finding::fail(check, found, remedy),
+            3..10 => Finding::warn(check, found, remedy),
+            _ => Finding::ok(check, found),
+        });
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod clickhouse;
 mod group;
 mod instance;
 mod kafka;
+mod mail;
 
 use std::time::Duration;
 
@@ -64,14 +65,15 @@ pub(super) async fn doctor(config: Config, format: Format) -> anyhow::Result<()>
         "farebox",
         format!("version {}, with librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1),
     )];
-    let (kafka, clickhouse, instance) =
-        tokio::join!(kafka::examine(&config), clickhouse::examine(&config), instance::examine(&config));
+    let (kafka, clickhouse, instance, mail) =
+        tokio::join!(kafka::examine(&config), clickhouse::examine(&config), instance::examine(&config), mail::examine(&config));
     findings.extend(kafka);
     findings.extend(clickhouse);
     if findings.iter().all(|finding| !matches!(finding.check.as_str(), "Kafka" | "ClickHouse") || finding.state != State::Fail) {
         findings.extend(group::examine(&config).await);
     }
     findings.extend(instance);
+    findings.extend(mail);
     match format {
         Format::Table => {
             let line = |finding: &Finding| {

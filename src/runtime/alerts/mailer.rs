@@ -1,10 +1,12 @@
 //! Sends what the outbox holds: done by whoever leads, and by nobody twice at a time, since each step of a mail is a row that only one can make.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::super::clock;
@@ -20,6 +22,18 @@ const EVERY: Duration = Duration::from_secs(1);
 const AT_A_TIME: usize = 8;
 /// How many are looked at in one turn: after an outage thousands may be due.
 const A_TURN: u32 = 500;
+
+/// A server that was away is tried again so long after.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// What was due was tried.
+    Done,
+    /// The mail server is away: all but one mail wait as they did.
+    Unreachable,
+}
 
 /// What sending needs.
 #[derive(Clone)]
@@ -44,6 +58,8 @@ pub struct Mailer {
     pub retry_for: Duration,
     /// This process, unlike every other.
     pub process: String,
+    /// See [`super::Alerts::mail_waits`].
+    pub mail_waits: Arc<Notify>,
 }
 
 impl Mailer {
@@ -51,8 +67,13 @@ impl Mailer {
     pub async fn work(self) {
         let mut failed = None;
         loop {
+            let mut rest = EVERY;
             if self.progress.leads() {
-                let failure = self.turn(clock::now).await.err().map(|error| format!("{error:#}"));
+                let turn = self.turn(clock::now).await;
+                if let Ok(Turn::Unreachable) = turn {
+                    rest = AWAY;
+                }
+                let failure = turn.err().map(|error| format!("{error:#}"));
                 // Once for each reason, not every second.
                 if failure != failed
                     && let Some(error) = &failure
@@ -61,40 +82,42 @@ impl Mailer {
                 }
                 failed = failure;
             }
-            sleep(EVERY).await;
+            // Whichever comes first: a mail from this process, or the time to look for those of others and for what is to be tried again.
+            let _ = timeout(rest, self.mail_waits.notified()).await;
         }
     }
 
-    /// Sends every mail that is due.
+    /// Sends every mail that is due; the first of them alone, so that a server that is away is asked once and not for each of thousands.
     ///
     /// # Errors
     /// ClickHouse cannot be asked; what was not sent stays in the outbox.
-    pub async fn turn(&self, now: impl Fn() -> Timestamp + Copy + Send + 'static) -> anyhow::Result<()> {
+    pub async fn turn(&self, now: impl Fn() -> Timestamp + Copy + Send + 'static) -> anyhow::Result<Turn> {
         self.metrics.mails_waiting.set(i64::try_from(self.store.open_mails().await?).unwrap_or(i64::MAX));
-        let due = self.store.due_mails(now(), A_TURN).await?;
         let timeout_ms = i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX);
-        let mut sending = JoinSet::new();
-        for mail in due {
-            let at = now();
-            let is_sending = mail.state == State::Sending.as_str();
-            if is_sending && !is_abandoned(mail.at, at, timeout_ms) {
-                continue;
+        let mut due = VecDeque::new();
+        for mail in self.store.due_mails(now(), A_TURN).await? {
+            if mail.state != State::Sending.as_str() {
+                due.push_back(mail);
+            } else if is_abandoned(mail.at, now(), timeout_ms) {
+                self.abandoned(&mail, now()).await?;
             }
+        }
+        let Some(first) = due.pop_front() else { return Ok(Turn::Done) };
+        if let Some(Outcome::Unreachable(_)) = self.send(&first, now).await? {
+            return Ok(Turn::Unreachable);
+        }
+        let mut sending = JoinSet::new();
+        while let Some(mail) = due.pop_front() {
             while sending.len() >= AT_A_TIME {
                 sending.join_next().await.transpose()?.transpose()?;
             }
             let mailer = self.clone();
-            sending.spawn(async move {
-                match is_sending {
-                    true => mailer.abandoned(&mail, at).await,
-                    false => mailer.send(&mail, now).await,
-                }
-            });
+            sending.spawn(async move { mailer.send(&mail, now).await });
         }
         while let Some(ended) = sending.join_next().await {
             ended??;
         }
-        Ok(())
+        Ok(Turn::Done)
     }
 
     /// Somebody began to send it and never said how it ended: nobody knows.
@@ -103,10 +126,11 @@ impl Mailer {
         self.record(mail, mail.step, &outcome, now).await
     }
 
-    async fn send(&self, mail: &OpenMail, now: impl Fn() -> Timestamp) -> anyhow::Result<()> {
+    /// How it ended; `None`: somebody else sends it.
+    async fn send(&self, mail: &OpenMail, now: impl Fn() -> Timestamp) -> anyhow::Result<Option<Outcome>> {
         let began = self.step(mail, mail.step + 1, State::Sending, now(), now(), String::new());
         if !self.store.add_mail_step(&began).await? {
-            return Ok(()); // somebody else sends it
+            return Ok(None);
         }
         let evidence = self.store.evidence_of_mail(&mail.mail).await?;
         let notice = serde_json::from_str::<Notice>(&evidence).map_err(|error| format!("its evidence cannot be read: {error}"));
@@ -118,7 +142,8 @@ impl Mailer {
             let took = now().millis().saturating_sub(notice.caused_at.millis()).max(0);
             self.metrics.mail_seconds.observe(Duration::from_millis(took.unsigned_abs()).as_secs_f64());
         }
-        self.record(mail, mail.step + 1, &outcome, now()).await
+        self.record(mail, mail.step + 1, &outcome, now()).await?;
+        Ok(Some(outcome))
     }
 
     fn message(&self, mail: &OpenMail, notice: &Notice) -> Result<lettre::Message, String> {
@@ -139,7 +164,7 @@ impl Mailer {
         let (state, next_at) = after(outcome, past, now, retry_for_ms);
         let detail = match outcome {
             Outcome::Accepted => String::new(),
-            Outcome::Later(reason) | Outcome::Never(reason) => reason.clone(),
+            Outcome::Unreachable(reason) | Outcome::Later(reason) | Outcome::Never(reason) => reason.clone(),
             Outcome::Unknown(reason) => format!("{UNKNOWN}{reason}"),
         };
         match outcome {

@@ -5,6 +5,7 @@
 //! that a crash in between is told again under the same name, and not forgotten.
 
 mod canary;
+mod digest;
 mod mailer;
 mod notices;
 mod scheduled;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -33,8 +35,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const RESTS: u32 = 3;
 /// How often it is asked who has budgets or credits.
 const WATCHED_EVERY: Duration = Duration::from_secs(10);
-/// How often the leader looks at all of them: a period that begins, prices, entries, what was rated again.
-const ALL_EVERY: Duration = Duration::from_secs(30);
 /// How many accounts are asked for at a time.
 const ACCOUNTS_AT_A_TIME: usize = 200;
 /// Alerts of periods that began before so many days are not asked for: no period is longer.
@@ -52,6 +52,8 @@ pub struct Telling {
     pub mails_per_day_max: u32,
     /// The events topic.
     pub topic: String,
+    /// How often the leader looks at all accounts: a period that begins, prices, entries, what was rated again; and for what no batch tells.
+    pub every: Duration,
     /// How often the operators get a mail that says that mails arrive.
     pub canary: Duration,
 }
@@ -68,6 +70,8 @@ pub struct Alerts {
     pub metrics: Arc<Metrics>,
     /// To whom, from whom, how often.
     pub telling: Telling,
+    /// Wakes who sends, when a mail is there to be sent.
+    pub mail_waits: Arc<Notify>,
 }
 
 /// What it remembers from turn to turn.
@@ -103,7 +107,7 @@ impl Alerts {
             memory.watched = self.store.watched_accounts().await?.into_iter().collect();
             memory.watched_at = Some(Instant::now());
         }
-        let is_turn = self.progress.leads() && is_over(memory.scheduled_at, ALL_EVERY);
+        let is_turn = self.progress.leads() && is_over(memory.scheduled_at, self.telling.every);
         let due = self.touched.take();
         let is_all = due.all || is_turn;
         let accounts: Vec<&str> =
@@ -162,9 +166,8 @@ impl Alerts {
     async fn tell(&self, due: &[Alert], notice: &Notice, emails: &[String], now: Timestamp) -> anyhow::Result<()> {
         for alert in due.iter().filter(|alert| alert.is_mailed) {
             let notice = Notice { kind: alert.kind, threshold: alert.threshold, limit: alert.limit, ..notice.clone() };
-            let evidence = serde_json::to_string(&notice)?;
             for recipient in emails {
-                self.add_mail(&alert.id, recipient, &notice, &evidence, now).await?;
+                self.add_mail(&alert.id, recipient, emails.len(), &notice, now).await?;
             }
         }
         for alert in due {
@@ -188,18 +191,32 @@ impl Alerts {
         Ok(())
     }
 
-    async fn add_mail(&self, alert: &str, recipient: &str, notice: &Notice, evidence: &str, now: Timestamp) -> anyhow::Result<()> {
-        let Notice { account, budget, period_start, .. } = notice;
-        let day_began = now.plus_millis(-now.millis().rem_euclid(DAY_MS));
+    /// `recipients`: how many are told of this alert.
+    async fn add_mail(
+        &self,
+        alert: &str,
+        recipient: &str,
+        recipients: usize,
+        notice: &Notice,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let Notice { account, budget, .. } = notice;
+        let max = u64::from(self.telling.mails_per_day_max);
+        let is_counted = !matches!(notice.kind, Kind::Canary | Kind::Digest);
+        let today = if is_counted { self.store.mails_since(account, day_of(now)).await? } else { 0 };
         let (state, detail) = if self.store.is_muted(account, budget, now).await? {
             (State::Held, "muted")
-        } else if notice.kind != Kind::Canary
-            && self.store.mails_since(account, day_began).await? >= u64::from(self.telling.mails_per_day_max)
-        {
-            (State::Held, "more than alerts.mails_per_day_max today: `farebox alerts list` shows it")
+        } else if is_counted && today >= max {
+            (State::Held, digest::TOO_MANY)
         } else {
             (State::Pending, "")
         };
+        let mut notice = notice.clone();
+        if is_counted && today + recipients as u64 >= max {
+            let said = "the last mail for today, since an account may cause only so many in a day (UTC); what follows comes in one mail after midnight";
+            notice.reasons.push(("More".to_owned(), said.to_owned()));
+        }
+        let Notice { account, budget, period_start, .. } = &notice;
         let step = MailStep {
             mail: message_id(alert, recipient, &self.telling.from),
             step: 0,
@@ -210,13 +227,19 @@ impl Alerts {
             at: now,
             next_at: now,
             reply_to: thread_id(account, budget, period_start, recipient, &self.telling.from),
-            evidence: evidence.to_owned(),
+            evidence: serde_json::to_string(&notice)?,
             detail: detail.to_owned(),
             by: String::new(),
         };
         self.store.add_mail_step(&step).await?;
+        self.mail_waits.notify_one();
         Ok(())
     }
+}
+
+/// When the day began, in UTC.
+fn day_of(now: Timestamp) -> Timestamp {
+    now.plus_millis(-now.millis().rem_euclid(DAY_MS))
 }
 
 /// What the pure part needs of a row.

@@ -33,6 +33,7 @@ impl Alerts {
             spent,
             balance: Credits::from_nanos(0),
             reasons: Vec::new(),
+            count: 0,
             pace: Some(pace),
             days: of("day")?,
             agents: of("agent")?,

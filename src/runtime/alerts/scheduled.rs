@@ -20,38 +20,70 @@ impl Alerts {
     /// ClickHouse cannot be asked; what was not told stays due.
     pub async fn scheduled(&self, now: Timestamp) -> anyhow::Result<()> {
         self.canary(now).await?;
+        self.digests(now).await?;
         self.look_for_spikes(now).await?;
         self.look_for_rejected(now).await?;
         self.look_for_unpriced(now).await?;
         self.look_for_guards(now).await
     }
 
+    /// Of an account that is far above its usual, its agents are among the reasons, and not told of apart.
     async fn look_for_spikes(&self, now: Timestamp) -> anyhow::Result<()> {
-        for Spike { account, name, emails, time_zone, day, cost, mean, weeks } in self.store.spikes(now).await? {
-            let id = id_of(Kind::Spike, &[&account, &day]);
-            if self.store.alert(&account, &id).await?.is_some() {
+        let spikes = self.store.spikes(now).await?;
+        for spike in &spikes {
+            let of_account = id_of(Kind::Spike, &[&spike.account, &spike.day]);
+            if self.store.alert(&spike.account, &of_account).await?.is_some() {
                 continue;
             }
-            let mut reasons = vec![(
-                "Usually".to_owned(),
-                format!("{} credits, the mean of this weekday in {weeks} weeks", shown_credits(amount(&mean)?)),
-            )];
-            for Risen { what, name, cost, mean } in self.store.risen(&account, &day).await? {
-                let said =
-                    format!("{name}: {} credits instead of {}", shown_credits(amount(&cost)?), shown_credits(amount(&mean)?));
-                reasons.push((format!("Risen most, {what}"), said));
-            }
-            let notice = Notice {
-                period: "day".to_owned(),
-                period_start: day.clone(),
-                period_end: day,
-                spent: amount(&cost)?,
-                reasons,
-                ..Notice::about(Kind::Spike, &account, &name, &time_zone, now)
+            let id = if spike.agent.is_empty() {
+                of_account
+            } else if spikes.iter().any(|other| other.account == spike.account && other.agent.is_empty()) {
+                continue;
+            } else {
+                id_of(Kind::Spike, &[&spike.account, &spike.day, &spike.agent])
             };
-            self.tell_once(id, &notice, &emails, now).await?;
+            if self.store.alert(&spike.account, &id).await?.is_some() {
+                continue;
+            }
+            let narrowed = if spike.agent.is_empty() { Vec::new() } else { vec![("agent".to_owned(), spike.agent.clone())] };
+            let notice = Notice {
+                narrowed,
+                period: "day".to_owned(),
+                period_start: spike.day.clone(),
+                period_end: spike.day.clone(),
+                spent: amount(&spike.cost)?,
+                reasons: self.why_risen(spike).await?,
+                ..Notice::about(Kind::Spike, &spike.account, &spike.name, &spike.time_zone, now)
+            };
+            self.tell_once(id, &notice, &spike.emails, now).await?;
         }
         Ok(())
+    }
+
+    /// What is usual, what has risen most, and whether there is more of it or it is dearer.
+    async fn why_risen(&self, spike: &Spike) -> anyhow::Result<Vec<(String, String)>> {
+        let Spike { account, agent, day, mean, weeks, .. } = spike;
+        let (risen, numbers) = tokio::try_join!(self.store.risen(account, agent, day), self.store.numbers(account, agent, day))?;
+        let usually = format!("{} credits, the mean of this weekday in {weeks} weeks", shown_credits(amount(mean)?));
+        let mut reasons = vec![("Usually".to_owned(), usually)];
+        for Risen { what, name, cost, mean } in risen {
+            let said = format!("{name}: {} credits instead of {}", shown_credits(amount(&cost)?), shown_credits(amount(&mean)?));
+            reasons.push((format!("Risen most, {what}"), said));
+        }
+        let mut counted = vec![("Operations", numbers.events, numbers.events_mean)];
+        if agent.is_empty() {
+            counted.extend([
+                ("Sessions", numbers.sessions, numbers.sessions_mean),
+                ("Unique users", numbers.users, numbers.users_mean),
+            ]);
+        }
+        let counted = counted.into_iter().filter(|(_, count, mean)| count > mean);
+        reasons.extend(counted.map(|(what, count, mean)| (what.to_owned(), format!("{count} instead of {mean}"))));
+        if numbers.prices > 0 {
+            let said = format!("{} entries of the price book begin to hold within the week before", numbers.prices);
+            reasons.push(("Prices".to_owned(), said));
+        }
+        Ok(reasons)
     }
 
     /// Of the hour that it is, and of the one before, so that none is missed.

@@ -6,6 +6,7 @@
 //! Whatever cannot be had is a panic that says what is missing: the caller is a test.
 #![allow(dead_code, unused_imports)] // not every test file uses everything
 
+mod certificates;
 mod clickhouse;
 pub mod installation;
 mod kafka;
@@ -23,11 +24,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use certificates::Certificates;
 pub use clickhouse::ClickHouse;
 pub use installation::{Farebox, Instance, Output};
 pub use kafka::{Client, Cluster, Committed, Kafka, Message, Read as KafkaRecord, fast_java};
 pub use process::Process;
-pub use smtp::{Arrived, Mails};
+pub use smtp::{Arrived, Mails, Manners};
 
 /// How long things may take that take a second on an idle machine: two busy cores make it ten.
 pub const SOON: Duration = Duration::from_secs(60);
