@@ -27,7 +27,7 @@ demo:
 # First the pure part alone: it must build without anything that touches the world.
 test:
 	@tools/need $(BUILD_TOOLS) java mvn npm python3 setpriv
-	@tools/fetch clickhouse kafka smtp
+	@tools/fetch clickhouse kafka smtp prometheus
 	$(CARGO) fmt --check
 	$(CARGO) test --release --locked --lib --no-default-features
 	$(CARGO) test --release --locked
@@ -53,10 +53,10 @@ faults:
 	@tools/outcomes target/outcomes.jsonl docs/guarantees.md
 
 # Everything together, beside a consumer that does nothing and ClickHouse's own Kafka engine, in one run; writes docs/speed.md with WRITE=1.
-# EVENTS=10000000 PARTITIONS=6 ACCOUNTS=1000 USERS=1000 ONLY=a,b,c,d,scraper,e,latency; with GROWTH=1 how it grows instead.
+# EVENTS=10000000 PARTITIONS=6 ACCOUNTS=1000 USERS=1000 ONLY=a,b,c,d,scraper,e,latency (with RATE=140000 without d); with GROWTH=1 how it grows instead.
 bench:
-	@tools/need $(BUILD_TOOLS) java mvn npm setpriv
-	@tools/fetch clickhouse kafka
+	@tools/need $(BUILD_TOOLS) java mvn npm python3 setpriv
+	@tools/fetch clickhouse kafka smtp
 	$(CARGO) bench --locked --bench drain
 
 # What the views take to answer with 100 million events behind them; writes docs/speed.md with WRITE=1.
@@ -78,6 +78,6 @@ sanitize:
 
 fetch:
 	@tools/need java mvn npm python3
-	@tools/fetch clickhouse kafka smtp
+	@tools/fetch clickhouse kafka smtp prometheus
 
 .PHONY: help demo test lint fetch sanitize torture faults bench bench-reads bench-parts

@@ -96,7 +96,8 @@ fn main() {
     if wanted("e") {
         rows.push(engine_table::drain(&kafka, &clickhouse, &farebox.topic, &load));
     }
-    let all = rows.iter().find(|row| row.name.starts_with("(d)")).map(Measured::rate);
+    let measured = rows.iter().find(|row| row.name.starts_with("(d)")).map(Measured::rate);
+    let all = measured.or_else(|| env::var_os("RATE").map(|_| number("RATE", 0.0)));
     let latencies = match all {
         Some(rate) if wanted("latency") => {
             [0.1, 0.5, 0.9].map(|share| latency::at(&kafka, &clickhouse, &load, share, rate)).to_vec()
@@ -110,7 +111,7 @@ fn main() {
 /// A topic with the events, and a book that prices them.
 pub fn filled(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load) -> Farebox {
     let farebox = installed(kafka, clickhouse, load, None);
-    produce(&farebox, load, load.events, 0);
+    produce(&farebox, load, load.events, 0, "7");
     farebox
 }
 
@@ -129,12 +130,12 @@ pub fn installed(kafka: &Kafka, clickhouse: &ClickHouse, load: &Load, topic: Opt
     farebox
 }
 
-/// Events of the last day, one in a hundred of them twice; `rate` 0: as fast as they are taken.
-pub fn produce(farebox: &Farebox, load: &Load, events: u64, rate: u64) {
+/// Events of the last day, one in a hundred of them twice; `rate` 0: as fast as they are taken. The same seed makes the same events.
+pub fn produce(farebox: &Farebox, load: &Load, events: u64, rate: u64, seed: &str) {
     let texts = [events, load.accounts, load.users, rate].map(|number| number.to_string());
     let [events, accounts, users, rate] = &texts;
     let mut line = vec!["produce", "--events", events, "--accounts", accounts, "--users", users, "--rate", rate];
-    line.extend(["--duplicates", "0.01", "--seed", "7"]);
+    line.extend(["--duplicates", "0.01", "--seed", seed]);
     let start = farebox::runtime::clock::now().plus_millis(-23 * 3_600_000).to_string();
     if rate == "0" {
         line.extend(["--start", &start, "--spread", "22h"]);

@@ -46,13 +46,22 @@ fn table(load: &Load, rows: &[Measured], latencies: &[Latency], clickhouse: &Cli
         );
     }
     if !latencies.is_empty() {
-        text += "\n| load | events a second, asked for | sent | event to query, p50 | p99 |\n|---|--:|--:|--:|--:|\n";
+        text += "\n| load | events a second, asked for | sent | event to query, p50 | p99 | event to mail, p50 | p99 | mails |\n|---|--:|--:|--:|--:|--:|--:|--:|\n";
         for latency in latencies {
             let seconds = |ms: i64| format!("{:.2} s", ms as f64 / 1_000.0);
             let (rate, sent, p50, p99) =
                 (grouped(latency.rate), grouped(latency.sent), seconds(latency.p50_ms), seconds(latency.p99_ms));
-            let _ = writeln!(text, "| {:.0} % of (d) | {rate} | {sent} | {p50} | {p99} |", latency.share * 100.0);
+            let (mail_p50, mail_p99) = (seconds(latency.mails.p50_ms), seconds(latency.mails.p99_ms));
+            let share = latency.share * 100.0;
+            let _ = writeln!(
+                text,
+                "| {share:.0} % of (d) | {rate} | {sent} | {p50} | {p99} | {mail_p50} | {mail_p99} | {} |",
+                latency.mails.mails
+            );
         }
+    }
+    if !latencies.is_empty() {
+        text += "\nEvent to mail: from the record that used up a budget to the mail server's acceptance, for 20 budgets that are used up one after the other.\n";
     }
     text
 }

@@ -15,6 +15,8 @@ mod timeline;
 pub use again::{Again, Logged, Rated};
 pub use compare::{Adjustment, Compared, DayFold, Line, Overflow, of_the_day};
 
+use std::collections::BTreeSet;
+
 use rustc_hash::FxHashMap;
 
 use crate::book::{Book, Kind, Row};
@@ -163,6 +165,12 @@ impl Prices {
     /// The version of the book.
     pub const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The platforms that session prices name, each once, by name.
+    pub fn platforms(&self) -> BTreeSet<&str> {
+        let all = self.own_sessions.values().chain([&self.sessions]);
+        all.flat_map(|prices| prices.platforms.keys()).map(|platform| &**platform).collect()
     }
 
     /// What holds for an account at a moment. Before its first row, and when there is none, it is [`Terms::unknown`].

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use super::clock;
 use super::log::{Command, CommitFailed, Delivery, Held, Link, PartitionLog, Tagged};
 use super::progress::Progress;
 use super::world::{Consumer, Questions};
+use crate::model::Timestamp;
 use crate::source::Chunk;
 use crate::source::kafka::{Error, Member, OnRevoke, Place, Polled, Rebalance};
 use crate::telemetry::{Health, Heartbeat, Memory, Metrics};
@@ -72,6 +74,8 @@ struct Owned {
     held: Arc<Held>,
     start: u64,
     position: Option<i64>,
+    /// When the newest record that was handed over came.
+    newest: Option<Timestamp>,
     /// Of the last record that was handed over since the start; −1: none was.
     leader_epoch: i32,
     paused: bool,
@@ -160,6 +164,7 @@ impl<C: Consumer> Group<C> {
                     && owned.position.is_some_and(|position| record.offset >= position)
                 {
                     (owned.position, owned.leader_epoch) = (Some(record.offset + 1), record.leader_epoch);
+                    owned.newest = Some(record.timestamp);
                     owned.chunk.push(&record);
                 }
             }
@@ -230,6 +235,7 @@ impl<C: Consumer> Group<C> {
                 held,
                 start: 0,
                 position: None,
+                newest: None,
                 leader_epoch: -1,
                 paused: false,
                 task,
@@ -257,15 +263,21 @@ impl<C: Consumer> Group<C> {
         self.membership.health.set_assigned(assigned);
     }
 
-    /// How many records of our partitions nobody has taken yet, as far as fetching has told.
+    /// How many records of our partitions nobody has taken yet, as far as fetching has told, and for how long the first of them waits: it came no later
+    /// than the newest one that was taken.
     fn show_lag(&self) {
-        let behind = |(&partition, owned): (&i32, &Owned)| {
-            let end = self.handle.seen_end(partition)?;
-            let lag = end.saturating_sub(owned.position?).max(0);
+        let (mut records, mut seconds) = (0, 0);
+        for (&partition, owned) in &self.owned {
+            let (Some(end), Some(position)) = (self.handle.seen_end(partition), owned.position) else { continue };
+            let lag = end.saturating_sub(position).max(0);
             owned.held.lag.store(lag, Ordering::Relaxed);
-            Some(lag)
-        };
-        self.membership.metrics.consumer_lag_records.set(self.owned.iter().filter_map(behind).sum());
+            records += lag;
+            if let (1.., Some(newest)) = (lag, owned.newest) {
+                seconds = seconds.max(clock::now().seconds().saturating_sub(newest.seconds()));
+            }
+        }
+        self.membership.metrics.consumer_lag_records.set(records);
+        self.membership.metrics.consumer_lag_seconds.set(seconds);
     }
 
     fn obey(&mut self) {

@@ -15,6 +15,7 @@ mod gather;
 mod group;
 pub mod key;
 pub mod leader;
+mod live_users;
 mod log;
 mod partition;
 mod patience;
@@ -182,11 +183,19 @@ async fn drained(running: &watch::Sender<usize>, at_most: Duration) {
     }
 }
 
+/// Uniting the sets takes longer than the other gauges: only every so many seconds.
+const USERS_EVERY: u64 = 5;
+
 async fn show_gauges(shared: Arc<Shared>, metrics: Arc<Metrics>) {
     let mut seconds = interval(Duration::from_secs(1));
+    let mut shown = 0_u64;
     loop {
         seconds.tick().await;
         shared.progress.show(&metrics);
+        shown += 1;
+        if shown % USERS_EVERY == 1 {
+            shared.live_users.show(&metrics, shared.now());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::balances::Touched;
 use super::books::Books;
+use super::live_users::LiveUsers;
 use super::partition::End;
 use super::patience::Patience;
 use super::progress::Progress;
@@ -99,6 +100,8 @@ pub struct Shared {
     pub touched: Arc<Touched>,
     /// Whose budgets may have changed.
     pub spending: Arc<Touched>,
+    /// Unique users of open sessions, for a gauge.
+    pub live_users: Arc<LiveUsers>,
     /// Becomes true when the service is to end.
     pub drain: watch::Receiver<bool>,
 }

@@ -161,6 +161,7 @@ pub async fn open(config: &Config, options: &Options) -> Result<Opened, Error> {
         progress: Arc::default(),
         touched: Arc::new(config.kafka.balances_topic.as_ref().map_or_else(Touched::default, |_| Touched::collecting())),
         spending: Arc::new(Touched::collecting()),
+        live_users: Arc::default(),
         drain: watch::channel(false).1,
     };
     Ok(Opened { shared, client: consumer(&client, config), store, publisher, metrics, health })

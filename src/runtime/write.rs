@@ -67,6 +67,7 @@ pub async fn write_promised(
     let Batch { rows, tally, received, record_time_max, .. } = batch;
     let (counts, digest) = (rows.counts, rows.digest);
     let accounts = [&shared.touched, &shared.spending].iter().any(|touched| touched.is_collecting()).then(|| rows.accounts());
+    shared.live_users.note(&rows, &shared.books.current(), shared.now());
     let mut blocks = converted(rows, origin, &stamp);
     if shared.keep.usage_log_days == 0 {
         blocks.retain(|block| block.table != Table::UsageLog);

@@ -2,7 +2,8 @@
 //!
 //! Holds: names begin with `farebox_`, units are seconds, bytes, records; a label has a closed set of values, and each of them
 //! stands at 0 before it first happens, so that a first increase is seen as one. Absent on purpose: labels whose values come
-//! from data (accounts, users, topics, partitions). Where partitions differ, a gauge shows the worst of them or their sum.
+//! from data (accounts, users, topics, partitions); platforms are those that the price book names. Where partitions differ, a gauge shows the worst
+//! of them or their sum.
 //!
 //! The handles are cached here: counting is one atomic addition.
 
@@ -27,6 +28,9 @@ const INSERT_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 // From the event to the mail server's answer: seconds when all is well, a day when mails are retried.
 const MAIL_SECONDS: [f64; 10] = [1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0];
+
+/// The label of platforms that the price book does not name.
+pub const OTHER_PLATFORMS: &str = "other";
 
 /// A closed set of label values.
 macro_rules! labels {
@@ -146,6 +150,10 @@ pub struct Metrics {
     jobs: [IntGauge; Job::ALL.len()],
     /// `farebox_consumer_lag_records`: of all partitions together.
     pub consumer_lag_records: IntGauge,
+    /// `farebox_consumer_lag_seconds`: of the partition furthest behind.
+    pub consumer_lag_seconds: IntGauge,
+    /// `farebox_unique_users`: by platform; see [`Self::set_unique_users`].
+    unique_users: IntGaugeVec,
     /// `farebox_oldest_uncommitted_seconds`: of the partition furthest behind.
     pub oldest_uncommitted_seconds: Gauge,
     /// `farebox_commits_failed_total`
@@ -186,9 +194,18 @@ impl Metrics {
         declare.add(&memory)?;
         let jobs = IntGaugeVec::new(
             opts("job_last_done_timestamp_seconds", "When scheduled work was last done by this instance; 0: not yet."),
-            &["job"],
+            &["task"], // not "job": Prometheus gives every series a label of that name
         )?;
         declare.add(&jobs)?;
+        let unique_users = IntGaugeVec::new(
+            opts(
+                "unique_users",
+                "Unique users of open sessions that this instance has seen since it started, by platform of the price book; other: all other platforms. Estimated beyond 4095.",
+            ),
+            &["platform"],
+        )?;
+        unique_users.with_label_values(&[OTHER_PLATFORMS]).set(0);
+        declare.add(&unique_users)?;
         let build = IntGaugeVec::new(opts("build_info", "1, with the version that runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         declare.add(&build)?;
@@ -273,6 +290,11 @@ impl Metrics {
             memory: Memory::ALL.map(|held_for| memory.with_label_values(&[held_for.as_str()])),
             consumer_lag_records: declare
                 .gauge("consumer_lag_records", "Records that wait in the partitions that this instance owns.")?,
+            consumer_lag_seconds: declare.gauge(
+                "consumer_lag_seconds",
+                "For how long the oldest record that waits has waited, in the partition furthest behind; 0 when none does.",
+            )?,
+            unique_users,
             oldest_uncommitted_seconds: declare
                 .seconds("oldest_uncommitted_seconds", "Age of the oldest record that was read and is not in ClickHouse yet.")?,
             commits_failed: declare
@@ -310,6 +332,15 @@ impl Metrics {
     /// A job was done at this moment.
     pub fn job_done(&self, job: Job, at: Timestamp) {
         self.jobs[position(&Job::ALL, job)].set(at.seconds());
+    }
+
+    /// The users of each platform that the price book names, and of all others: the only label that a person sets, by writing prices.
+    pub fn set_unique_users<'a>(&self, platforms: impl Iterator<Item = (&'a str, u64)>) {
+        self.unique_users.reset();
+        self.unique_users.with_label_values(&[OTHER_PLATFORMS]).set(0);
+        for (platform, users) in platforms {
+            self.unique_users.with_label_values(&[platform]).set(i64::try_from(users).unwrap_or(i64::MAX));
+        }
     }
 
     /// How much memory is held for this.

@@ -8,4 +8,4 @@ pub mod log;
 pub mod metrics;
 
 pub use health::{Health, Heartbeat};
-pub use metrics::{Alarm, Held, Job, Memory, Metrics, Outcome};
+pub use metrics::{Alarm, Held, Job, Memory, Metrics, OTHER_PLATFORMS, Outcome};

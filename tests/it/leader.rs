@@ -54,7 +54,7 @@ fn a_partition_that_gets_no_records_holds_nothing_back_once_it_is_read() {
         "SELECT groupArray((account, unique_users, events)) FROM {db}.session_folds WHERE account = 'acme'",
         "[('acme',1,1)]",
     );
-    let done = instance.metric("farebox_job_last_done_timestamp_seconds", &["job=\"log_ends\""]);
+    let done = instance.metric("farebox_job_last_done_timestamp_seconds", &["task=\"log_ends\""]);
     assert!(done.is_some_and(|at| at > 1_700_000_000.0), "{done:?}");
     assert_eq!(instance.stop().code(), Some(0));
     // Without what the leader saw, the newest record of the quiet partition is all that is known.
@@ -112,8 +112,8 @@ fn what_is_left_of_credits_on_their_last_day_goes_into_the_ledger_once_and_chang
     wait_until(&farebox, &instance, posted, &expected);
     let entries = || clickhouse.query(&format!("SELECT count() FROM {}.credit_ledger", farebox.database));
     let before = entries();
-    let first = instance.metric("farebox_job_last_done_timestamp_seconds", &["job=\"expiry\""]);
-    eventually(SOON, || match instance.metric("farebox_job_last_done_timestamp_seconds", &["job=\"expiry\""]) {
+    let first = instance.metric("farebox_job_last_done_timestamp_seconds", &["task=\"expiry\""]);
+    eventually(SOON, || match instance.metric("farebox_job_last_done_timestamp_seconds", &["task=\"expiry\""]) {
         at if at > first => Ok(()),
         at => Err(format!("{at:?}")),
     });

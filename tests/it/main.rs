@@ -26,6 +26,7 @@ mod leader;
 #[path = "../sim/tables/mod.rs"]
 mod memory;
 mod money_views;
+mod observed;
 #[path = "../support/odd.rs"]
 mod odd;
 mod odd_days;

@@ -78,6 +78,7 @@ impl Instance {
             progress: Arc::<Progress>::default(),
             touched: Arc::default(),
             spending: Arc::default(),
+            live_users: Arc::default(),
             drain: draining,
         };
         let planted = setting.planted;

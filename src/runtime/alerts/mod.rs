@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -25,14 +26,14 @@ use crate::budget::{self, Account, Alert, Budget, Kind, Known};
 use crate::model::{Credits, Day, Timestamp};
 use crate::notify::outbox::State;
 use crate::notify::{Notice, message_id, thread_id};
-use crate::store::{AlertRow, BudgetStatus, MailStep, Store};
+use crate::store::{self, AlertRow, BudgetStatus, MailStep, MarkedBalance, Store};
 use crate::telemetry::Metrics;
 pub use mailer::Mailer;
 
 /// How often what is due is looked at.
 const EVERY: Duration = Duration::from_secs(1);
-/// A turn rests for so many times as long as the one before took, so that ClickHouse has time for others.
-const RESTS: u32 = 3;
+/// How many are told at a time: each needs several answers of ClickHouse, which takes long for one when it has much to do.
+const AT_A_TIME: usize = 8;
 /// How often it is asked who has budgets or credits.
 const WATCHED_EVERY: Duration = Duration::from_secs(10);
 /// How many accounts are asked for at a time.
@@ -59,6 +60,7 @@ pub struct Telling {
 }
 
 /// What evaluating needs.
+#[derive(Clone)]
 pub struct Alerts {
     /// ClickHouse.
     pub store: Store,
@@ -79,47 +81,73 @@ pub struct Alerts {
 struct Memory {
     watched: BTreeSet<String>,
     watched_at: Option<Instant>,
-    scheduled_at: Option<Instant>,
-    failure: Option<String>,
+    all_at: Option<Instant>,
+    said: Said,
+}
+
+/// Says a failure once for each reason, not every second.
+#[derive(Default)]
+struct Said(Option<String>);
+
+impl Said {
+    fn say(&mut self, outcome: anyhow::Result<()>) {
+        let failure = outcome.err().map(|error| format!("{error:#}"));
+        if failure != self.0
+            && let Some(error) = &failure
+        {
+            warn!(error, "budgets are not looked at; what is due stays due, and metering goes on");
+        }
+        self.0 = failure;
+    }
 }
 
 impl Alerts {
     /// Looks at what is due, for ever.
     pub async fn work(self) {
+        tokio::join!(self.follow(), self.lead());
+    }
+
+    /// What batches touched.
+    async fn follow(&self) {
         let mut memory = Memory::default();
         loop {
-            let began = Instant::now();
-            let failure = self.turn(&mut memory).await.err().map(|error| format!("{error:#}"));
-            // Once for each reason, not every second.
-            if failure != memory.failure
-                && let Some(error) = &failure
-            {
-                warn!(error, "budgets are not looked at; what is due stays due, and metering goes on");
-            }
-            memory.failure = failure;
-            sleep(EVERY.max(began.elapsed() * RESTS)).await;
+            let mut looked_for = Duration::ZERO;
+            let turn = self.turn(&mut memory, &mut looked_for).await;
+            memory.said.say(turn);
+            // As long as it took to look, so that ClickHouse has time for others.
+            sleep(EVERY.max(looked_for)).await;
         }
     }
 
-    async fn turn(&self, memory: &mut Memory) -> anyhow::Result<()> {
+    /// What no batch tells, when we lead: beside the other, which must not wait for it.
+    async fn lead(&self) {
+        let mut said = Said::default();
+        loop {
+            if self.progress.leads() {
+                said.say(self.scheduled(clock::now()).await);
+            }
+            sleep(self.telling.every).await;
+        }
+    }
+
+    async fn turn(&self, memory: &mut Memory, looked_for: &mut Duration) -> anyhow::Result<()> {
         let is_over = |at: Option<Instant>, every: Duration| at.is_none_or(|at| at.elapsed() >= every);
         if is_over(memory.watched_at, WATCHED_EVERY) {
             memory.watched = self.store.watched_accounts().await?.into_iter().collect();
             memory.watched_at = Some(Instant::now());
         }
-        let is_turn = self.progress.leads() && is_over(memory.scheduled_at, self.telling.every);
+        let is_turn = self.progress.leads() && is_over(memory.all_at, self.telling.every);
         let due = self.touched.take();
         let is_all = due.all || is_turn;
         let accounts: Vec<&str> =
             memory.watched.iter().map(String::as_str).filter(|account| is_all || due.accounts.contains(*account)).collect();
-        let looked = self.look(&accounts, clock::now()).await;
+        let looked = self.look_timed(&accounts, clock::now(), looked_for).await;
         if looked.is_err() {
             self.touched.put_back(due);
         }
         looked?;
         if is_turn {
-            self.scheduled(clock::now()).await?;
-            memory.scheduled_at = Some(Instant::now());
+            memory.all_at = Some(Instant::now());
         }
         Ok(())
     }
@@ -129,20 +157,35 @@ impl Alerts {
     /// # Errors
     /// ClickHouse cannot be asked; what was not told stays due.
     pub async fn look(&self, accounts: &[&str], now: Timestamp) -> anyhow::Result<()> {
+        self.look_timed(accounts, now, &mut Duration::default()).await
+    }
+
+    /// `looked_for`: how long ClickHouse took to say how they stand, without what telling took.
+    async fn look_timed(&self, accounts: &[&str], now: Timestamp, looked_for: &mut Duration) -> anyhow::Result<()> {
         for some in accounts.chunks(ACCOUNTS_AT_A_TIME) {
             let since = Day::from_epoch_days(now.millis() / DAY_MS - PERIOD_DAYS_MAX).to_string();
-            let (statuses, told, balances) = tokio::try_join!(
-                self.store.budget_status(some, now),
-                self.store.alerts_of(some, &since),
-                self.store.marked_balances(some),
-            )?;
+            let began = Instant::now();
+            let (statuses, told, balances) =
+                tokio::try_join!(self.store.budget_status(some, now), self.store.alerts_of(some, &since), self.balances(some),)?;
+            *looked_for += began.elapsed();
             let ids: BTreeSet<String> = told.iter().map(|row| row.id.clone()).collect();
-            for status in &statuses {
-                let due = budget::due_of_budget(&of_status(status)?, &ids);
-                if !due.is_empty() {
-                    let notice = self.notice_of_budget(status, now).await?;
-                    self.tell(&due, &notice, &status.emails, now).await?;
+            let mut telling = JoinSet::new();
+            for status in statuses {
+                let due = budget::due_of_budget(&of_status(&status)?, &ids);
+                if due.is_empty() {
+                    continue;
                 }
+                while telling.len() >= AT_A_TIME {
+                    telling.join_next().await.transpose()?.transpose()?;
+                }
+                let alerts = self.clone();
+                telling.spawn(async move {
+                    let notice = alerts.notice_of_budget(&status, now).await?;
+                    alerts.tell(&due, &notice, &status.emails, now).await
+                });
+            }
+            while let Some(told) = telling.join_next().await {
+                told??;
             }
             let last = last_of_balances(&told);
             for row in &balances {
@@ -160,6 +203,15 @@ impl Alerts {
             }
         }
         Ok(())
+    }
+
+    /// Of those that ever got credits: the others have no balance that could fall, and asking for it takes long.
+    async fn balances(&self, accounts: &[&str]) -> Result<Vec<MarkedBalance>, store::Error> {
+        let credited = self.store.credited_accounts(accounts).await?;
+        if credited.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.store.marked_balances(&credited.iter().map(String::as_str).collect::<Vec<_>>()).await
     }
 
     /// Puts the mails into the outbox, then the alerts into their table.
@@ -203,8 +255,9 @@ impl Alerts {
         let Notice { account, budget, .. } = notice;
         let max = u64::from(self.telling.mails_per_day_max);
         let is_counted = !matches!(notice.kind, Kind::Canary | Kind::Digest);
-        let today = if is_counted { self.store.mails_since(account, day_of(now)).await? } else { 0 };
-        let (state, detail) = if self.store.is_muted(account, budget, now).await? {
+        let (is_muted, today) =
+            tokio::try_join!(self.store.is_muted(account, budget, now), self.store.mails_since(account, day_of(now)))?;
+        let (state, detail) = if is_muted {
             (State::Held, "muted")
         } else if is_counted && today >= max {
             (State::Held, digest::TOO_MANY)

@@ -6,6 +6,8 @@ use crate::model::{Credits, Timestamp};
 use crate::notify::{Notice, Pace};
 use crate::store::{BudgetStatus, NewestBatch, Part};
 
+/// So many agents and models are named.
+const LARGEST: usize = 5;
 const DAY_SECONDS: i128 = 86_400;
 
 impl Alerts {
@@ -14,7 +16,8 @@ impl Alerts {
         let (parts, newest) = tokio::try_join!(self.store.cost_parts(status), self.store.newest_batch())?;
         let of = |what: &str| -> anyhow::Result<Vec<(String, Credits)>> {
             let rows = parts.iter().filter(|part| part.what == what);
-            rows.map(|Part { name, cost, .. }| Ok((name.clone(), status.amount(cost)?))).collect()
+            let most = if what == "day" { usize::MAX } else { LARGEST };
+            rows.take(most).map(|Part { name, cost, .. }| Ok((name.clone(), status.amount(cost)?))).collect()
         };
         let (spent, limit) = (status.amount(&status.spent)?, status.amount(&status.limit)?);
         let pace = Pace { projected: status.amount(&status.projected)?, exhausted_on: exhausted_on(status, spent, limit) };
