@@ -456,6 +456,8 @@ fn position<T: PartialEq>(all: &[T], value: T) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -539,5 +541,36 @@ mod tests {
             assert!(family.name().starts_with("farebox_") || family.name().starts_with("process_"), "{}", family.name());
             assert!(!family.help().is_empty(), "{}", family.name());
         }
+    }
+
+    /// docs/metrics.md is made of the declarations: `UPDATE_DOCS=1` writes it anew.
+    #[test]
+    fn the_page_of_metrics_says_what_is_declared() {
+        let metrics = Metrics::new().expect("declares");
+        let mut page = "# Metrics\n\nWhat `metrics.listen` answers at `/metrics`, made of the declarations in [metrics.rs](../src/telemetry/metrics.rs) by `UPDATE_DOCS=1 cargo test --lib telemetry`.\n\
+             The unit is in the name: seconds, bytes, and counts of whatever the name says. No label has values that come from events; every value of a label stands at 0 from the start.\n\
+             The boards and rules that use them are in [dashboards](../dashboards).\n\n| name | kind | labels | |\n|---|---|---|---|\n".to_owned();
+        for family in metrics.registry.gather() {
+            let mut labels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for label in family.get_metric().iter().flat_map(|metric| metric.get_label()) {
+                let values = labels.entry(label.name()).or_default();
+                if !values.contains(&label.value()) {
+                    values.push(label.value());
+                }
+            }
+            let shown = |(label, values): (&&str, &Vec<&str>)| match *label {
+                "version" => "`version`".to_owned(),
+                "platform" => "`platform`: of the price book, eight at most, and `other`".to_owned(),
+                label => format!("`{label}`: {}", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")),
+            };
+            let labels: Vec<String> = labels.iter().map(shown).collect();
+            let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+            page += &format!("| `{}` | {kind} | {} | {} |\n", family.name(), labels.join("; "), family.help());
+        }
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&file, &page).expect("writes");
+        }
+        assert!(std::fs::read_to_string(&file).is_ok_and(|known| known == page), "UPDATE_DOCS=1 writes:\n{page}");
     }
 }

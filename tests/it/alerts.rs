@@ -584,3 +584,69 @@ fn ten_thousand_mails_wait_for_a_server_that_is_away_and_one_of_them_asks_for_it
     // One turn's worth; the rest waits for the next turns as it was.
     assert_eq!((count("state = 'sent'"), count("state = 'failed'"), mails.arrived().len()), ("500".into(), "0".into(), 500));
 }
+
+/// The law of the view, written a second time: what is left of a month costs what its weekdays cost in the weeks before, give or take twice their scatter.
+#[allow(clippy::float_arithmetic)] // the view's interval is one
+fn projected(days: &[(chrono::NaiveDate, f64)], today: chrono::NaiveDate, second: f64) -> (f64, f64, f64) {
+    use chrono::Datelike as _;
+    let weeks = ((today - days[0].0).num_days() / 7).min(8);
+    let spent: f64 = days.iter().filter(|(day, _)| day.month() == today.month()).map(|(_, cost)| cost).sum();
+    let (mut rest, mut variance) = (0.0, 0.0);
+    for ahead in 0..31 {
+        let day = today + chrono::Days::new(ahead);
+        if day.month() != today.month() {
+            break;
+        }
+        let share = if ahead == 0 { 1.0 - second / 86_400.0 } else { 1.0 };
+        let past: Vec<f64> = days
+            .iter()
+            .filter(|(past, _)| *past < today && (today - *past).num_days() <= 7 * weeks && past.weekday() == day.weekday())
+            .map(|(_, cost)| *cost)
+            .collect();
+        let count = weeks as f64;
+        let mean = past.iter().sum::<f64>() / count;
+        rest += share * mean;
+        // Days without usage are days that cost nothing.
+        let squares = past.iter().map(|cost| cost * cost).sum::<f64>() - past.iter().sum::<f64>().powi(2) / count;
+        variance += share * squares / (count - 1.0);
+    }
+    let scatter = 2.0 * variance.sqrt();
+    (spent + rest, (spent + rest - scatter).max(spent), spent + rest + scatter)
+}
+
+#[test]
+#[allow(clippy::float_arithmetic)]
+fn projections_lie_where_the_weekdays_of_the_weeks_before_put_them() {
+    use rand::{Rng, SeedableRng};
+    let mails = Mails::start(&[]);
+    let accounts: String = (0..12).map(|number| format!("[[account]]\nid = \"p{number}\"\n")).collect();
+    let desk = Desk::open(&accounts, &mails);
+    let mut random = rand_pcg::Pcg64::seed_from_u64(7);
+    let (today, second) = (chrono::NaiveDate::from_ymd_opt(2026, 3, 15).unwrap(), 43_200.0);
+    for account in 0..12_u64 {
+        let days = 22 + account * 4;
+        let first = today - chrono::Days::new(days);
+        let mut spent = Vec::new();
+        for (day, number) in first.iter_days().zip(0..=days) {
+            // Some days without usage, but for the first and the last.
+            if number == 0 || number == days || random.random_range(0..5) > 0 {
+                let cost = f64::from(random.random_range(1..1_000_000)) / 1_000.0;
+                desk.spend_of(&format!("p{account}"), &day.to_string(), &format!("{cost:.3}"));
+                spent.push((day, cost));
+            }
+        }
+        let sql = format!(
+            "SELECT toFloat64(projected), toFloat64(low), toFloat64(high), basis FROM {}.projections_at(now = toDateTime64('2026-03-15 12:00:00', 3, 'UTC'), accounts = ['p{account}']) \
+             WHERE month = '2026-03-01'",
+            desk.farebox.database
+        );
+        let answer = ClickHouse::shared().query(&sql);
+        let fields: Vec<&str> = answer.trim().split('\t').collect();
+        let (middle, low, high) = projected(&spent, today, second);
+        for (said, expected) in fields.iter().zip([middle, low, high]) {
+            let said: f64 = said.parse().unwrap();
+            assert!((said - expected).abs() < 1e-3, "p{account}: {answer} is not {middle} {low} {high}");
+        }
+        assert_eq!(fields[3], "weekdays");
+    }
+}

@@ -41,6 +41,7 @@ mod rejected;
 mod rerate;
 #[path = "../support/scenario.rs"]
 mod scenario;
+mod secure;
 mod send_tail;
 #[path = "../support/servers/mod.rs"]
 mod servers;

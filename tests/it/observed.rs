@@ -326,3 +326,45 @@ fn each_fault_of_the_runbook_fires_its_rule_and_ends_it_when_it_is_mended() {
     wait_for_received(&clickhouse, &mut instance, &farebox.database, 8);
     instance.stop();
 }
+
+/// The variables of a service in the compose file.
+fn composed(prefix: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(project("docker-compose.yml")).unwrap();
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix(prefix).and(line.trim().split_once(": ")));
+    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+}
+
+#[test]
+fn the_composed_broker_meters() {
+    let variables = composed("KAFKA_");
+    assert!(variables.len() > 12, "{variables:?}");
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let kafka = Kafka::start_from_environment(&variables);
+    let mut farebox = super::quick::quick(&kafka, ClickHouse::shared());
+    farebox.set("kafka.replication_factor", 1);
+    farebox.run(&["migrate"]).expect_success();
+    let mut instance = farebox.start();
+    kafka.client.produce(&farebox.topic, &[super::quick::event("acme", "1")]);
+    wait_for_received(ClickHouse::shared(), &mut instance, &farebox.database, 1);
+    assert!(instance.stop().success());
+}
+
+#[test]
+fn the_composed_users_of_clickhouse_write_and_read_and_no_more() {
+    let passwords = [("CLICKHOUSE_FAREBOX_PASSWORD", "one"), ("CLICKHOUSE_GRAFANA_PASSWORD", "two")];
+    let clickhouse = ClickHouse::start_with_users(&project("deploy/clickhouse/users.xml"), &passwords);
+    let ask = |user: &str, password: &str, sql: &str| {
+        let path = format!("/?user={user}&password={password}");
+        http(clickhouse.port(), "POST", &path, sql.as_bytes()).map(|(status, _, body)| (status == 200, body)).unwrap()
+    };
+    assert!(!ask("farebox", "wrong", "SELECT 1").0 && !ask("grafana", "one", "SELECT 1").0);
+    let mut farebox = Farebox::new(Kafka::shared().brokers(), &clickhouse.url());
+    farebox.set("clickhouse.user", "farebox").set("clickhouse.password", "one").set("clickhouse.database", "farebox");
+    farebox.run(&["migrate"]).expect_success();
+    let (may, said) = ask("grafana", "two", "SELECT count() FROM farebox.daily_costs");
+    assert!(may, "{said}");
+    for sql in ["INSERT INTO farebox.stops (topic) VALUES ('x')", "DROP TABLE farebox.batches", "CREATE DATABASE other"] {
+        let (may, said) = ask("grafana", "two", sql);
+        assert!(!may, "{sql}: {said}");
+    }
+}

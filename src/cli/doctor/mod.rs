@@ -7,6 +7,7 @@ mod group;
 mod instance;
 mod kafka;
 mod mail;
+mod tls;
 
 use std::time::Duration;
 
@@ -65,8 +66,13 @@ pub(super) async fn doctor(config: Config, format: Format) -> anyhow::Result<()>
         "farebox",
         format!("version {}, with librdkafka {}", env!("CARGO_PKG_VERSION"), rdkafka::util::get_rdkafka_version().1),
     )];
-    let (kafka, clickhouse, instance, mail) =
-        tokio::join!(kafka::examine(&config), clickhouse::examine(&config), instance::examine(&config), mail::examine(&config));
+    let (kafka, clickhouse, instance, mail, certificates) = tokio::join!(
+        kafka::examine(&config),
+        clickhouse::examine(&config),
+        instance::examine(&config),
+        mail::examine(&config),
+        tls::examine(&config)
+    );
     findings.extend(kafka);
     findings.extend(clickhouse);
     if findings.iter().all(|finding| !matches!(finding.check.as_str(), "Kafka" | "ClickHouse") || finding.state != State::Fail) {
@@ -74,6 +80,7 @@ pub(super) async fn doctor(config: Config, format: Format) -> anyhow::Result<()>
     }
     findings.extend(instance);
     findings.extend(mail);
+    findings.extend(certificates);
     match format {
         Format::Table => {
             let line = |finding: &Finding| {

@@ -48,6 +48,31 @@ impl ClickHouse {
         server
     }
 
+    /// With users from a file, as it lies in `users.d` of a server, and variables for it. The user `default` stays: the embedded engine asks as it itself.
+    pub fn start_with_users(users: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut server = Self::make();
+        let folder = server.folder.path().to_owned();
+        // The engine looks for config.xml where it is started.
+        fs::write(folder.join("config.xml"), "<clickhouse><users_config>users.xml</users_config></clickhouse>").unwrap();
+        let usual = "<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password/><profile>default</profile><quota>default</quota>\
+                     <networks><ip>::/0</ip></networks></default></users></clickhouse>";
+        fs::write(folder.join("users.xml"), usual).unwrap();
+        fs::create_dir(folder.join("users.d")).unwrap();
+        let users = fs::read_to_string(users).unwrap();
+        assert!(users.contains("<default remove=\"remove\"/>"));
+        fs::write(folder.join("users.d/farebox.xml"), users.replace("<default remove=\"remove\"/>", "")).unwrap();
+        let mut lines = format!("#!/bin/sh\ncd '{}'\n", folder.display());
+        for (name, value) in variables {
+            lines += &format!("export {name}='{value}'\n");
+        }
+        let script = folder.join("start.sh");
+        fs::write(&script, format!("{lines}exec '{}' \"$@\"\n", server.binary.display())).unwrap();
+        fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+        server.binary = script;
+        server.restart();
+        server
+    }
+
     /// The one that tests share which kill nothing; each takes its own [`Self::database`].
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<ClickHouse> = OnceLock::new();

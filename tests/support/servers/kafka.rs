@@ -85,6 +85,33 @@ impl Kafka {
         kafka
     }
 
+    /// A broker with the properties that an image makes of its environment (`KAFKA_NODE_ID` is `node.id`), but for ports and folders. Clients come by OUTSIDE.
+    pub fn start_from_environment(variables: &[(&str, &str)]) -> Self {
+        let node = Node { id: 1, port: free_port(), controller_port: free_port() };
+        let (inside, outside, controller) =
+            (free_port().to_string(), node.port.to_string(), format!("127.0.0.1:{}", node.controller_port));
+        let properties: Vec<(String, String)> = variables
+            .iter()
+            .filter(|(name, _)| !matches!(*name, "KAFKA_LOG_DIRS" | "KAFKA_HEAP_OPTS"))
+            .map(|(name, value)| {
+                let name = name.trim_start_matches("KAFKA_").to_lowercase().replace('_', ".");
+                let value = value.replace("kafka:19092", &format!("127.0.0.1:{inside}")).replace("localhost:9093", &controller);
+                let value =
+                    value.replace("://:19092", &format!("://127.0.0.1:{inside}")).replace("://:9093", &format!("://{controller}"));
+                (
+                    name,
+                    value
+                        .replace("://:9092", &format!("://127.0.0.1:{outside}"))
+                        .replace("127.0.0.1:9092", &format!("127.0.0.1:{outside}")),
+                )
+            })
+            .collect();
+        let properties: Vec<(&str, &str)> = properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut kafka = Self::make(&node, std::slice::from_ref(&node), &properties, &formatted());
+        kafka.restart();
+        kafka
+    }
+
     /// A broker that lets in only who knows a name and a password, by SASL PLAIN without encryption.
     pub fn start_with_password(user: &str, password: &str) -> Self {
         let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
@@ -100,6 +127,38 @@ impl Kafka {
         kafka.client.password = Some((user.to_owned(), password.to_owned()));
         kafka.restart();
         kafka
+    }
+
+    /// A broker with a second way in, over TLS with a certificate and its key, for whoever knows a name and a password by SASL SCRAM. Says where.
+    pub fn start_secure(certificate: &Path, key: &Path, user: &str, password: &str) -> (Self, String) {
+        let node = Node { id: 1, port: free_port(), controller_port: free_port() };
+        let secure = format!("127.0.0.1:{}", free_port());
+        let listeners =
+            format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{},SECURE://{secure}", node.port, node.controller_port);
+        let all = format!("PLAINTEXT://127.0.0.1:{},SECURE://{secure}", node.port);
+        let folder = Folder::new("keystore");
+        let keystore = folder.path().join("keystore.pem");
+        fs::write(&keystore, fs::read_to_string(key).unwrap() + &fs::read_to_string(certificate).unwrap()).unwrap();
+        let properties = [
+            ("listeners", listeners.as_str()),
+            ("advertised.listeners", &all),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"),
+            ("listener.name.secure.sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+            (
+                "listener.name.secure.scram-sha-512.sasl.jaas.config",
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            ),
+            ("listener.name.secure.ssl.keystore.type", "PEM"),
+            ("listener.name.secure.ssl.keystore.location", keystore.to_str().unwrap()),
+        ];
+        let mut kafka = Self::make(&node, std::slice::from_ref(&node), &properties, &formatted());
+        kafka.restart();
+        let mut tool = java();
+        tool.args(["kafka.admin.ConfigCommand", "--bootstrap-server", kafka.brokers(), "--alter", "--entity-type", "users"]);
+        tool.args(["--entity-name", user, "--add-config", &format!("SCRAM-SHA-512=[password={password}]")]);
+        let output = tool.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (kafka, secure)
     }
 
     /// The one that tests share which kill nothing; each takes topics and groups of its own.
