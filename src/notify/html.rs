@@ -8,7 +8,7 @@ const STYLE: &str = "body{margin:0;padding:16px;background:#fff;color:#1b1f24;fo
 main{max-width:560px;margin:0 auto}h1{font-size:19px;line-height:1.4;margin:0 0 16px}h2{font-size:15px;margin:24px 0 4px}\
 table{width:100%;border-collapse:collapse}td{padding:5px 0;border-bottom:1px solid #e3e6ea;vertical-align:top;overflow-wrap:anywhere}\
 td:first-child{color:#57606a;padding-right:12px;width:32%}.list td:first-child{color:inherit;width:auto}.n{text-align:right;white-space:nowrap}\
-img{width:100%;height:auto;display:block;margin:16px 0;background:#fff;border-radius:4px}ul{padding-left:20px;margin:4px 0}.s{color:#57606a;font-size:14px}\
+img{width:100%;height:auto;display:block;margin:16px 0;background:#fff;border-radius:4px}ul{padding-left:20px;margin:4px 0}code{font-size:14px;overflow-wrap:anywhere}.s{color:#57606a;font-size:14px}\
 @media (prefers-color-scheme:dark){body{background:#15181c;color:#e8eaed}td{border-color:#353b43}td:first-child,.s{color:#a3acb8}.list td:first-child{color:inherit}a{color:#8ab4f8}}";
 
 /// `cid`: the picture's content id, when there is one.
@@ -40,13 +40,19 @@ pub fn html(notice: &Notice, console: Option<&str>, cid: Option<&str>) -> String
     }
     page += "<h2>What to do</h2><ul>";
     for line in &said.advice {
-        page += &format!("<li>{}</li>", escaped(line));
+        page += &format!("<li>{}</li>", with_code(&escaped(line)));
     }
     page += "</ul>";
     if !said.caveat.is_empty() {
         page += &format!("<p class=\"s\">{}</p>", said.caveat);
     }
     page + "</main></body></html>\n"
+}
+
+/// What stands between backticks, as code.
+fn with_code(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts.map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() }).collect()
 }
 
 fn escaped(text: &str) -> String {

@@ -515,6 +515,16 @@ mod tests {
     }
 
     #[test]
+    fn there_are_fewer_than_two_hundred_series_whatever_comes() {
+        let metrics = Metrics::new().expect("declares");
+        let platforms: Vec<String> = (0..8).map(|number| format!("platform-{number}")).collect();
+        metrics.set_unique_users(platforms.iter().map(|platform| (platform.as_str(), 1)));
+        let text = metrics.render().expect("renders");
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series < 200, "{series}");
+    }
+
+    #[test]
     fn each_value_has_a_counter_of_its_own() {
         let metrics = Metrics::new().expect("declares");
         for reason in Reason::ALL {

@@ -132,6 +132,11 @@ impl Class {
         matches!(self, Self::Retention | Self::RetentionWindow | Self::Rules | Self::CreateTime | Self::Mixed)
     }
 
+    /// Whether records are read a second time: what retention has taken meanwhile no longer tells that a later one repeats it.
+    pub fn is_read_again(self) -> bool {
+        matches!(self, Self::RestoreAll | Self::RestoreEmpty | Self::RestoreOne)
+    }
+
     pub fn wants_copies(self) -> bool {
         matches!(self, Self::RestoreAll | Self::RestoreOne | Self::Mixed)
     }

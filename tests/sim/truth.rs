@@ -157,8 +157,12 @@ pub fn compare(world: &World, stopped: &BTreeSet<i32>) -> Findings {
         if reached < now.end() {
             wrong(format!("it is read up to {reached}, the log ends at {}", now.end()));
         }
-        for (offset, fate) in ideal {
+        for (offset, Ideal { fate, told_by }) in ideal {
             if let Some(told) = said.get(&offset).filter(|told| **told != fate) {
+                // Read again after a restore, when retention had taken the record that this one repeats: a gap or a shorter window says so.
+                if world.class.is_read_again() && told_by.is_some_and(|first| first < now.start) {
+                    continue;
+                }
                 findings.otherwise.push(format!("partition {partition}: offset {offset} is {told:?}, with all in view {fate:?}"));
             }
         }
@@ -166,24 +170,32 @@ pub fn compare(world: &World, stopped: &BTreeSet<i32>) -> Findings {
     findings
 }
 
+/// What becomes of a record with the whole log in view, and the record that it repeats.
+#[derive(Debug, Clone, Copy)]
+struct Ideal {
+    fate: Fate,
+    told_by: Option<i64>,
+}
+
 /// The naive fold: what becomes of every record of a log.
-fn fates(log: &Log, window: farebox::dedupe::Limits) -> BTreeMap<i64, Fate> {
-    let mut known: Vec<(Made, i64)> = Vec::new(); // ids in the order in which they were last seen
+fn fates(log: &Log, window: farebox::dedupe::Limits) -> BTreeMap<i64, Ideal> {
+    let mut known: Vec<(Made, i64, i64)> = Vec::new(); // ids in the order in which they were last seen, when and where
     let mut fates = BTreeMap::new();
     for (offset, entry) in log.entries.iter().enumerate() {
         let (Some(made), at, offset) = (entry.made, entry.at.millis(), i64::try_from(offset).unwrap_or(0)) else { continue };
         if made.broken {
-            fates.insert(offset, Fate::Rejected);
+            fates.insert(offset, Ideal { fate: Fate::Rejected, told_by: None });
             continue;
         }
-        let before = known.iter().position(|(other, _)| other.key == made.key).map(|place| known.remove(place));
-        known.push((made, at));
-        let fate = match before.filter(|(_, seen)| at.abs_diff(*seen) <= window.window_ms.unsigned_abs()) {
+        let before = known.iter().position(|(other, ..)| other.key == made.key).map(|place| known.remove(place));
+        known.push((made, at, offset));
+        let told_by = before.map(|(.., first)| first);
+        let fate = match before.filter(|(_, seen, _)| at.abs_diff(*seen) <= window.window_ms.unsigned_abs()) {
             None => Fate::Accepted,
-            Some((other, _)) if other.variant == made.variant => Fate::Duplicate,
+            Some((other, ..)) if other.variant == made.variant => Fate::Duplicate,
             Some(_) => Fate::Rejected,
         };
-        fates.insert(offset, fate);
+        fates.insert(offset, Ideal { fate, told_by });
         while known.len() > window.ids_max || window.expire_by_time && known[0].1 < at - window.window_ms {
             known.remove(0);
         }
