@@ -72,3 +72,14 @@ impl LiveUsers {
 fn is_over(stretch: i64, now: Timestamp) -> bool {
     (stretch + 1) * STRETCH_MS + SESSION_MS <= now.millis()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_is_over_when_the_last_session_that_can_begin_in_it_has_ended() {
+        let at = |millis: i64| is_over(0, Timestamp::from_millis(millis));
+        assert_eq!([at(STRETCH_MS + SESSION_MS - 1), at(STRETCH_MS + SESSION_MS)], [false, true]);
+    }
+}

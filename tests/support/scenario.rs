@@ -140,16 +140,21 @@ impl Scenario {
 
     /// Waits until so many more records are written.
     pub fn wait_for_more(&self, clickhouse: &ClickHouse, records: u64) {
-        let written = || -> u64 {
-            let sql = format!("SELECT sum(received) FROM {}.batches", self.farebox.database);
-            clickhouse.query(&sql).trim().parse().unwrap()
-        };
-        let before = written();
+        self.wait_for_written(clickhouse, self.written(clickhouse) + records);
+    }
+
+    /// Waits until so many records are written in all.
+    pub fn wait_for_written(&self, clickhouse: &ClickHouse, records: u64) {
         // A session of a second is lost again and again while a machine is very busy.
-        eventually(SOON * 3, || match written() {
-            now if now >= before + records => Ok(()),
-            now => Err(format!("{} records more than {before}", now - before)),
+        eventually(SOON * 3, || match self.written(clickhouse) {
+            now if now >= records => Ok(()),
+            now => Err(format!("{now} of {records} records")),
         });
+    }
+
+    fn written(&self, clickhouse: &ClickHouse) -> u64 {
+        let sql = format!("SELECT sum(received) FROM {}.batches", self.farebox.database);
+        clickhouse.query(&sql).trim().parse().unwrap()
     }
 
     pub fn compare(&self, clickhouse: &ClickHouse, totals: &Totals, instances: &[Instance]) {
