@@ -26,8 +26,16 @@ pub struct Mails {
     pub address: String,
     /// Where the mails lie.
     pub folder: PathBuf,
-    caught: Arc<Mutex<Vec<Caught>>>,
+    caught: Arc<Mutex<Kept>>,
     task: JoinHandle<()>,
+}
+
+/// What came, the oldest first.
+#[derive(Debug, Default)]
+struct Kept {
+    mails: Vec<Caught>,
+    /// The folder is going away: a mail that is on its way is refused.
+    is_over: bool,
 }
 
 impl Mails {
@@ -37,24 +45,25 @@ impl Mails {
         std::fs::create_dir(&folder).context("make a folder for the demo's mails")?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen for mails")?;
         let address = listener.local_addr().context("listen for mails")?.to_string();
-        let caught = Arc::<Mutex<Vec<Caught>>>::default();
+        let caught = Arc::<Mutex<Kept>>::default();
         let task = tokio::spawn(serve(listener, folder.clone(), Arc::clone(&caught)));
         Ok(Self { address, folder, caught, task })
     }
 
     /// The one that came last.
     pub fn newest(&self) -> Option<Caught> {
-        self.caught.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner).mails.last().cloned()
     }
 }
 
 impl Drop for Mails {
     fn drop(&mut self) {
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         self.task.abort();
     }
 }
 
-async fn serve(listener: TcpListener, folder: PathBuf, caught: Arc<Mutex<Vec<Caught>>>) {
+async fn serve(listener: TcpListener, folder: PathBuf, caught: Arc<Mutex<Kept>>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (folder, caught) = (folder.clone(), Arc::clone(&caught));
         tokio::spawn(async move {
@@ -64,7 +73,7 @@ async fn serve(listener: TcpListener, folder: PathBuf, caught: Arc<Mutex<Vec<Cau
     }
 }
 
-async fn talk(stream: TcpStream, folder: &Path, caught: &Mutex<Vec<Caught>>) -> std::io::Result<()> {
+async fn talk(stream: TcpStream, folder: &Path, caught: &Mutex<Kept>) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     write.write_all(b"220 farebox demo\r\n").await?;
@@ -102,11 +111,14 @@ async fn talk(stream: TcpStream, folder: &Path, caught: &Mutex<Vec<Caught>>) -> 
     Ok(())
 }
 
-fn keep(folder: &Path, caught: &Mutex<Vec<Caught>>, to: &str, mail: &str) -> std::io::Result<()> {
+fn keep(folder: &Path, caught: &Mutex<Kept>, to: &str, mail: &str) -> std::io::Result<()> {
     let mut caught = caught.lock().unwrap_or_else(PoisonError::into_inner);
+    if caught.is_over {
+        return Err(std::io::Error::other("the demo is over"));
+    }
     let header = mail.lines().find_map(|line| line.strip_prefix("Message-ID: "));
     let message_id = header.unwrap_or_default().trim().to_owned();
-    std::fs::write(folder.join(format!("{}.eml", caught.len() + 1)), mail)?;
-    caught.push(Caught { to: to.to_owned(), message_id });
+    std::fs::write(folder.join(format!("{}.eml", caught.mails.len() + 1)), mail)?;
+    caught.mails.push(Caught { to: to.to_owned(), message_id });
     Ok(())
 }
